@@ -1,0 +1,187 @@
+"""A bundle: all that was decided for one model on one target, in a folder whose core is hashed.
+
+The hashes show damage, not authorship: whoever can edit the files can also edit `bundle.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from edgeprune.errors import CorruptError, InputError
+from edgeprune.registry import unknown
+from edgeprune.tensor import TensorSpec
+
+SCHEMA = 1
+CORE = "bundle.json"
+MEASURED = "measured.json"
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One layer with weights, and the precision it is meant to run in."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    """The node's name in every flavour of the ONNX."""
+    op: str
+    weight: str
+    """The weight initializer's name."""
+    precision: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One runtime in one precision."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    """`<backend>-<precision>`."""
+    backend: str
+    precision: str
+    files: dict[str, str]
+    """By role, relative to the bundle's root, with forward slashes."""
+    options: dict[str, str]
+    """How the runtime must open them."""
+    layers: tuple[LayerPlan, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which samples did what."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    rows: str
+    samples: int
+    sha256: str
+    """Over the samples' own hashes, in order."""
+
+
+@dataclass(frozen=True)
+class Core:
+    """`bundle.json`: equal inputs give equal bytes, so no time and no path of a machine stands in it."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    model: str
+    target: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    untrained: bool
+    """Whether the weights are random, for speed only: then nothing is said of accuracy."""
+    baseline: Variant
+    """The unpruned FP32 model, in ONNX Runtime: what accuracy and speed are compared with."""
+    variants: tuple[Variant, ...]
+    splits: dict[str, Split]
+    budgets: dict[str, float | None]
+    pruning: dict[str, Any]
+    """What was asked for and reached: MACs before and after, and per layer what was removed or why it was left."""
+    assumptions: dict[str, str]
+    """Versions the target file assumes on the device; nobody has seen them there."""
+    versions: dict[str, str]
+    """Of the libraries that took part."""
+    seed: int
+    command: str
+    """What makes this bundle again."""
+    recipe: dict[str, Any]
+    sha256: dict[str, str]
+    """Of every file of the core but this one."""
+    schema: int = field(default=SCHEMA)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk."""
+
+    root: Path
+    core: Core
+    sha256: str
+    """Of `bundle.json`, and through it of every file of the core."""
+
+    def variant(self, name: str) -> Variant:
+        """The variant of that name; `baseline` is the baseline. Raises UnknownNameError."""
+        known = {variant.name: variant for variant in self.core.variants} | {"baseline": self.core.baseline}
+        if name not in known:
+            raise unknown(f"variant of {self.root}", name, known)
+        return known[name]
+
+    def files(self, variant: Variant) -> dict[str, Path]:
+        """A variant's files by role, as paths."""
+        return {role: self.root / path for role, path in variant.files.items()}
+
+    def size_bytes(self, variant: Variant) -> int:
+        """A variant's files on disk."""
+        return sum(path.stat().st_size for path in self.files(variant).values())
+
+    @property
+    def measured_path(self) -> Path:
+        """Where its measurements lie, if there are any; outside the hashed core."""
+        return self.root / MEASURED
+
+
+def seal(root: Path, core: Mapping[str, Any]) -> Bundle:
+    """Hash every file under `root` and write `bundle.json` (`core` holds the fields of Core but `sha256`)."""
+    hashes = {path.relative_to(root).as_posix(): sha256_of(path) for path in _files(root)}
+    record = Core(**core, sha256=hashes)
+    (root / CORE).write_bytes(TypeAdapter(Core).dump_json(record, indent=1) + b"\n")
+    return open_bundle(root)
+
+
+def open_bundle(root: Path) -> Bundle:
+    """Read and verify a bundle.
+
+    Raises InputError where `root` is none, CorruptError naming the first file that is missing, altered or points
+    outside the bundle.
+    """
+    path = root / CORE
+    if not path.is_file():
+        raise InputError(f"{root}: no bundle here ({CORE} is missing): make one with `edgeprune compile --out {root}`")
+    content = path.read_bytes()
+    try:
+        raw = json.loads(content)
+        schema = raw.get("schema") if isinstance(raw, dict) else None
+        if schema != SCHEMA:
+            raise CorruptError(f"{path}: schema {schema!r}, this version reads {SCHEMA}: compile again")
+        core = TypeAdapter(Core).validate_python(raw)
+    except (ValueError, ValidationError) as error:
+        raise CorruptError(f"{path}: damaged ({type(error).__name__}): compile again") from error
+    named = {file for variant in (core.baseline, *core.variants) for file in variant.files.values()}
+    for name in sorted(named | set(core.sha256)):
+        _check_file(root, name, core.sha256)
+    return Bundle(root, core, hashlib.sha256(content).hexdigest())
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_file(root: Path, name: str, hashes: Mapping[str, str]) -> None:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or (root / name).is_symlink():
+        raise CorruptError(f"{root / CORE}: {name!r} points outside the bundle: refused")
+    if name not in hashes:
+        raise CorruptError(f"{root / CORE}: {name!r} is used but not hashed: compile again")
+    if not (root / name).is_file():
+        raise CorruptError(f"{root / name}: missing: compile again")
+    if sha256_of(root / name) != hashes[name]:
+        raise CorruptError(f"{root / name}: not the file that was bundled (its hash differs): compile again")
+
+
+def _files(root: Path) -> list[Path]:
+    outside = {CORE, MEASURED}
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name not in outside)

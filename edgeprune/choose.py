@@ -1,0 +1,69 @@
+"""Which variant becomes the default, and which budget or rule is not met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeprune.errors import BudgetError, EdgePruneError, FallbackError
+from edgeprune.recipe import Budgets
+from edgeprune.results import Measured, Measurement
+
+MB = 1_000_000
+
+
+def choose_default(baseline: Measurement, measurements: Sequence[Measurement], budgets: Budgets) -> Measured:
+    """The fastest measured variant within the budgets; where nothing was measured, the smallest within them.
+
+    The baseline stands for election where it is a variant (nothing was pruned), so an INT8 that is slower never wins.
+    """
+    candidates = list(measurements) if baseline.variant == "baseline" else [baseline, *measurements]
+    within = [one for one in candidates if not shortfalls(one, budgets)]
+    timed = [one for one in within if one.percentile_ms(50) is not None]
+    if timed:
+        best = min(timed, key=lambda one: one.percentile_ms(50) or 0.0)
+        return Measured(best.variant, "the fastest measured within the budgets", baseline, tuple(measurements))
+    judged = [one for one in within if not one.unmeasured or one.accuracy]
+    if judged:
+        best = min(judged, key=lambda one: one.size_bytes)
+        return Measured(best.variant, "unmeasured: the smallest within the budgets", baseline, tuple(measurements))
+    return Measured(None, "no variant is within the budgets", baseline, tuple(measurements))
+
+
+def shortfalls(one: Measurement, budgets: Budgets) -> list[str]:
+    """Every budget this variant does not meet, in words; accuracy is judged on the select split."""
+    found = []
+    for accuracy in one.accuracy:
+        if accuracy.split == "select" and accuracy.drop is not None:
+            lost = 100 * accuracy.drop.estimate
+            if lost > budgets.max_drop + 1e-9:
+                found.append(f"loses {lost:.2f} points on the select split, {budgets.max_drop:g} allowed")
+    size_mb = one.size_bytes / MB
+    if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:
+        found.append(f"is {size_mb:.3f} MB, {budgets.max_size_mb:g} allowed")
+    p50 = one.percentile_ms(50)
+    if budgets.max_latency_ms is not None and (p50 is None or p50 > budgets.max_latency_ms):
+        took = "an unknown time" if p50 is None else f"{p50:.3f} ms"
+        found.append(f"takes {took}, {budgets.max_latency_ms:g} allowed")
+    return found
+
+
+def verdict(measured: Measured, budgets: Budgets, precision: str, *, allow_fallback: bool) -> EdgePruneError | None:
+    """What ends the command with another exit code than 0, if anything: a fallback first, then a budget.
+
+    Only variants of the precision that was asked for can fall back: the ones above it are shown for comparison.
+    """
+    if not allow_fallback:
+        for one in measured.measurements:
+            if one.precision == precision and (fallen := one.fallbacks):
+                first = fallen[0]
+                return FallbackError(
+                    f"{one.variant}: {len(fallen)} of {len(one.layers)} layers did not run in {precision}, first"
+                    f" {first.name} ({first.effective}: {first.reason}): --allow-fallback accepts that"
+                )
+    if measured.default is None:
+        closest = min(measured.measurements, key=lambda one: len(shortfalls(one, budgets)))
+        return BudgetError(
+            f"no variant is within the budgets; closest: {closest.variant} {', '.join(shortfalls(closest, budgets))}:"
+            " keep more (--keep, --precision) or allow more (--max-drop, --max-size-mb, --max-latency-ms)"
+        )
+    return None

@@ -1,0 +1,42 @@
+"""What is quantized and how: decided once, spelled for each runtime by `qdq`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Range:
+    """The real values a tensor takes, as its observer sees them."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class QParams:
+    """real = scale * (quantized - zero_point); arrays of shape [] or [channels]."""
+
+    scale: NDArray[np.float32]
+    zero_point: NDArray[Any]
+    """Its dtype is the quantized dtype: QuantizeLinear emits what its zero point is."""
+
+
+@dataclass(frozen=True)
+class LayerQuant:
+    """One layer's precision, and why."""
+
+    precision: str
+    """`int8` (8-bit weights per output channel, 8-bit activations per tensor) or `fp32`."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """Precision per layer, keyed by the name of its weight initializer: one entry per weight, none unused."""
+
+    layers: dict[str, LayerQuant]

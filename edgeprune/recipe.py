@@ -1,0 +1,152 @@
+"""A whole job as data: the model, its data and splits, how to train, prune and quantize it, and the budgets."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgeprune.errors import ConfigError
+
+PRECISIONS = ("fp32", "bf16", "int8")
+PRUNERS = ("none", "magnitude")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Rows(_Part):
+    """A row range of one source, `start` included, `stop` not (None: to the end)."""
+
+    source: str
+    """`<data set>:<stored split>`, e.g. `cifar10:train`."""
+    start: Annotated[int, Field(ge=0)] = 0
+    stop: Annotated[int, Field(gt=0)] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source}[{self.start}:{'' if self.stop is None else self.stop}]"
+
+
+class Normalize(_Part):
+    """What is done to an 8-bit image: (pixel / 255 - mean) / std per channel; overrides the data set's own."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class DataPart(_Part):
+    """Which samples do what; the three splits that judge must be disjoint."""
+
+    name: str = "digits"
+    """A data set's name or a folder."""
+    normalize: Normalize | None = None
+    train: Rows | None = None
+    calibrate: Rows | None = None
+    select: Rows | None = None
+    report: Rows | None = None
+    also_report: dict[str, Rows] = {}
+    """Further splits that are reported, each apart, and decide nothing."""
+    calibration: str | None = None
+    """Name or path of a calibration set; sets the calibrate split, its hash and the observer."""
+
+
+class TrainPart(_Part):
+    """How weights are trained and, after pruning, recovered."""
+
+    epochs: Annotated[int, Field(ge=0)] = 12
+    recover_epochs: Annotated[int, Field(ge=0)] | None = None
+    """Epochs after pruning; None: as many as `epochs`."""
+    batch: Annotated[int, Field(gt=0)] = 64
+    optimizer: Literal["adam", "sgd"] = "adam"
+    lr: Annotated[float, Field(gt=0)] = 0.001
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    augment: bool = False
+    """Pad by 4 pixels, crop at random, flip left-right: for natural images, not for digits."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = "cpu"
+
+
+class PrunePart(_Part):
+    """What is removed."""
+
+    pruner: Literal["none", "magnitude"] = "magnitude"
+    keep: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Fraction of the multiply-accumulates that may stay."""
+
+
+class QuantizePart(_Part):
+    """How far values are quantized."""
+
+    precision: Literal["fp32", "bf16", "int8"] = "int8"
+    """The lowest precision that is made; the ones above it that a runtime offers for nothing come with it."""
+
+
+class Budgets(_Part):
+    """What the result must hold; None: not asked for."""
+
+    max_drop: Annotated[float, Field(ge=0)] = 1.0
+    """Points of accuracy that may be lost against the unpruned FP32 model, judged on the select split."""
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    max_size_mb: Annotated[float, Field(gt=0)] | None = None
+
+
+class Recipe(_Part):
+    """One job."""
+
+    model: str = "cnn"
+    weights: Path | None = None
+    data: DataPart = DataPart()
+    train: TrainPart = TrainPart()
+    prune: PrunePart = PrunePart()
+    quantize: QuantizePart = QuantizePart()
+    budgets: Budgets = Budgets()
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+def read_yaml(path: Path, kind: type[Part]) -> Part:
+    """Read a file people write into its pydantic type; `${NAME}` is replaced from the environment.
+
+    Raises ConfigError with the file, the key and what is wrong with it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        raw = yaml.safe_load(_expand(text, path))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
+    return validated(kind, raw, str(path))
+
+
+def validated(kind: type[Part], raw: dict[str, Any], where: str) -> Part:
+    """Check `raw` against a pydantic type; one line for the first fault. Raises ConfigError."""
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        known = f"; known keys: {', '.join(kind.model_fields)}" if fault["type"] == "extra_forbidden" else ""
+        raise ConfigError(f"{where}: {key}: {fault['msg'].lower()} (got {fault['input']!r}){known}") from error
+
+
+def _expand(text: str, path: Path) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ConfigError(
+                f"{path}: ${{{name}}} is not set in the environment: e.g. {name}=DIR edgeprune ..."
+            )
+        return os.environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", value, text)

@@ -1,0 +1,190 @@
+"""What was measured: one record per variant, with its raw samples and its environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from edgeprune.errors import CorruptError
+from edgeprune.metrics import Interval, order_statistic_interval
+
+SCHEMA = 1
+
+# Samples that let a percentile be claimed at 99 % confidence with one outlier allowed: the binomial bound of LoadGen.
+SAMPLES_FOR_PERCENTILE = {50.0: 1, 90.0: 64, 95.0: 130, 99.0: 662, 99.9: 6636}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where and with what a number was found; only like is compared with like."""
+
+    machine: str
+    """The processor's name."""
+    arch: str
+    """`x86_64` or `aarch64`."""
+    isa: tuple[str, ...]
+    """Instruction sets that matter to a runtime: `avx2`, `avx512_vnni`, `avx512_bf16`, `asimddp`, ..."""
+    cores: int
+    memory_bytes: int
+    os: str
+    python: str
+    versions: dict[str, str]
+    """Of EdgePrune, NumPy and each runtime that is installed."""
+    threads: int = 1
+    governor: str = "unknown"
+    emulated: bool = False
+    load_average: float = 0.0
+    """Processes that wanted a core in the minute before: a busy machine shows here."""
+    temperature_c: float | None = None
+
+    def fingerprint(self) -> str:
+        """Hash of all that lasts (not load and temperature): equal fingerprints may be compared."""
+        lasting = TypeAdapter(Environment).dump_python(self, exclude={"load_average", "temperature_c"}, mode="json")
+        return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's intended precision beside the one the runtime really used."""
+
+    name: str
+    op: str
+    intended: str
+    effective: str
+    """`int8`, `fp32`, `bf16`, `fp16`, or `unknown` where the runtime does not tell."""
+    reason: str = ""
+    """Why the two differ, or why the layer was meant to stay float."""
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether the runtime computed it in a higher precision than intended, or in one nobody can tell."""
+        return self.effective != self.intended
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The deployed artifact's task metric on one split."""
+
+    metric: str
+    split: str
+    samples: int
+    value: Interval
+    drop: Interval | None
+    """Lost against the unpruned FP32 baseline on the same samples (paired); None for the baseline itself."""
+    source: str
+    """`measured`, or `simulated (how)`."""
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Joules per inference from a named sensor, or why there is none."""
+
+    joules: float | None
+    sensor: str | None
+    reason: str
+    """Why it is unavailable; empty where it was measured."""
+    idle_watts: float | None = None
+    sampling_hz: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All that was found out about one variant of one bundle."""
+
+    bundle: str
+    """The bundle's core hash."""
+    model: str
+    target: str
+    variant: str
+    backend: str
+    precision: str
+    size_bytes: int
+    """The variant's files on disk."""
+    accuracy: tuple[Accuracy, ...]
+    unmeasured: str = ""
+    """Why there is no latency, e.g. `no device`; empty where there is."""
+    environment: Environment | None = None
+    samples_ms: tuple[tuple[float, ...], ...] = ()
+    """Every timed inference, one tuple per process restart, in the order it happened."""
+    load_ms: tuple[float, ...] = ()
+    """Per restart: reading the file and building the session."""
+    first_inference_ms: tuple[float, ...] = ()
+    speedup: Interval | None = None
+    """Baseline latency / this latency, from rounds interleaved with the baseline in the same run."""
+    peak_memory_bytes: int | None = None
+    """Largest resident set of the child process less its size once the runtime was imported."""
+    energy: Energy = Energy(None, None, "not measured")
+    layers: tuple[Layer, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What a reader must know: a busy machine, an unstable warm-up, ..."""
+    measured_at: str = ""
+    """UTC, ISO 8601."""
+    schema: int = SCHEMA
+
+    @property
+    def samples(self) -> int:
+        """How many inferences were timed."""
+        return sum(len(run) for run in self.samples_ms)
+
+    def percentile_ms(self, q: float) -> float | None:
+        """Latency at percentile `q`; None where there are not enough samples to claim it."""
+        if self.samples < SAMPLES_FOR_PERCENTILE[q]:
+            return None
+        return float(np.percentile(np.concatenate(self.samples_ms), q))
+
+    def percentile_interval_ms(self, q: float) -> Interval | None:
+        """Order-statistic interval of that percentile."""
+        if self.samples < SAMPLES_FOR_PERCENTILE[q]:
+            return None
+        return order_statistic_interval(np.concatenate(self.samples_ms), q / 100)
+
+    @property
+    def fallbacks(self) -> tuple[Layer, ...]:
+        """Layers that did not run as intended."""
+        return tuple(layer for layer in self.layers if layer.fell_back)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """`measured.json`: the measurements of one bundle and the variant that they make the default."""
+
+    default: str | None
+    default_reason: str
+    baseline: Measurement
+    measurements: tuple[Measurement, ...]
+    schema: int = field(default=SCHEMA)
+
+
+def write(record: Measurement | Measured, path: Path) -> None:
+    """Write one record as JSON; the file appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")
+    partial.replace(path)
+
+
+def read_measurement(path: Path) -> Measurement:
+    """Read one measurement. Raises CorruptError where it is not one of a schema this version knows."""
+    record: Measurement = _read(path, TypeAdapter(Measurement))
+    return record
+
+
+def read_measured(path: Path) -> Measured:
+    """Read a bundle's `measured.json`. Raises CorruptError where it is not one of a schema this version knows."""
+    record: Measured = _read(path, TypeAdapter(Measured))
+    return record
+
+
+def _read(path: Path, adapter: TypeAdapter[Any]) -> Any:
+    try:
+        raw = json.loads(path.read_bytes())
+        if raw.get("schema") != SCHEMA:
+            raise CorruptError(f"{path}: schema {raw.get('schema')!r}, this version reads {SCHEMA}: measure again")
+        return adapter.validate_python(raw)
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        raise CorruptError(f"{path}: not a measurement ({type(error).__name__}): measure again") from error

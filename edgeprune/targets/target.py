@@ -1,0 +1,52 @@
+"""What is known of a device type: what it is, what runs fast on it, what is assumed of its software."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackendUse(_Part):
+    """How a target uses one runtime."""
+
+    precisions: tuple[Literal["fp32", "bf16", "int8"], ...]
+    """Whole-model precisions that this runtime executes on this device."""
+    version: str | None = None
+    """Assumed runtime version; the device's own is recorded when it measures."""
+
+
+class Target(_Part):
+    """A device type; an instance (host, user, key) is never described here."""
+
+    name: str
+    title: str
+    aliases: tuple[str, ...] = ()
+    arch: Literal["any", "x86_64", "aarch64"]
+    isa: tuple[str, ...] = ()
+    """Instruction sets it is known to have; empty: not known."""
+    local: bool = False
+    """Whether this machine is the device, so that it can be measured here."""
+    backends: dict[str, BackendUse]
+    assumes: dict[str, str] = {}
+    """Versions on the device that were assumed, e.g. `jetpack: "6.2"`; a device that differs refuses."""
+    memory_bytes: Annotated[int, Field(gt=0)] | None = None
+    channel_alignment: Annotated[int, Field(gt=0)] = 1
+    """Channel counts that are a multiple of this run fastest."""
+    meters: tuple[str, ...] = ()
+    threads: Annotated[int, Field(gt=0)] = 1
+    """Threads a runtime is given when it is measured."""
+    peak_gops: dict[str, float] = {}
+    """Published peak rate per precision, in 10^9 operations a second; the source is in `sources`."""
+    notes: tuple[str, ...] = ()
+    sources: tuple[str, ...]
+    """Where the facts come from."""
+
+    @property
+    def reduced_range(self) -> bool:
+        """Whether 8-bit weights must keep to 7 bits: x86 without VNNI saturates in the 16-bit sum of two products."""
+        return self.arch == "x86_64" and bool(self.isa) and not any("vnni" in flag for flag in self.isa)
