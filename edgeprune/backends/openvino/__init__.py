@@ -1,0 +1,1 @@
+"""Intel OpenVINO on the CPU."""

@@ -1,0 +1,78 @@
+"""Read from OpenVINO's runtime model which precision each layer ran in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from edgeprune.bundle import LayerPlan
+from edgeprune.results import Layer
+
+PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "I8": "int8", "i8": "int8", "u8": "int8"}
+MOVES = ("Reorder", "Reshape", "Transpose", "Convert")
+"""What may stand between a weight and the operator that multiplies by it."""
+
+_PART_OF = re.compile(r"^(.*?)(?:/WithoutBiases)?(?:/Dequantization\w+)?$")  # a node split into product, scale and bias
+
+
+def effective(evidence: Mapping[str, Any], layers: Sequence[LayerPlan]) -> tuple[Layer, ...]:
+    """One Layer per plan, in that order; `unknown` where no executed operator can be told to be the layer's.
+
+    An operator is a layer's if the layer's weight reaches it, or else if it lists the layer among those that it was
+    made from: a depthwise weight loses its name, a MatMul at the model's output is renamed after that output.
+    """
+    nodes = {node["name"]: node for node in evidence["nodes"]}
+    by_weight = {weight: (node, nodes[weight]) for node in _work(nodes) for weight in _weights(node, nodes)}
+    by_name = {_PART_OF.sub(r"\1", name): (node, None) for node in _work(nodes) for name in node["layers"]}
+    runtime = f"OpenVINO {evidence['version']}"
+    return tuple(
+        _layer(plan, by_weight.get(plan.weight) or by_name.get(plan.name), str(evidence["hint"]), runtime)
+        for plan in layers
+    )
+
+
+def _work(nodes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return (node for node in nodes.values() if node["type"] not in {"Input", "Output", "Const", *MOVES})
+
+
+def _weights(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> Iterator[str]:
+    """Names of the constants that `node` reads, some of them moved on the way."""
+    for name in node["inputs"]:
+        source = nodes.get(name)
+        while source is not None and source["type"] in MOVES:
+            source = nodes.get(source["inputs"][0])
+        if source is not None and source["type"] == "Const":
+            yield source["name"]
+
+
+def _layer(
+    plan: LayerPlan, found: tuple[Mapping[str, Any], Mapping[str, Any] | None] | None, hint: str, runtime: str
+) -> Layer:
+    if found is None:
+        reason = f"{runtime} executed no operator that can be told to be this {plan.op}"
+        return Layer(plan.name, plan.op, plan.precision, "unknown", reason)
+    node, weight = found
+    precision = _precision(node, weight, hint)
+    if precision == plan.precision:
+        reason = plan.reason
+    elif plan.precision == "bf16":
+        reason = f"asked for bf16, {runtime} chose {node['primitive']}: not offered on this CPU"
+    else:
+        reason = f"{runtime} ran it as {node['type']} {node['primitive']}"
+    return Layer(plan.name, plan.op, plan.precision, precision, reason)
+
+
+def _precision(node: Mapping[str, Any], weight: Mapping[str, Any] | None, hint: str) -> str:
+    """From the primitive's name, which ends in the type of its data.
+
+    Not from `runtimePrecision`: a float FullyConnected with compressed weights says `i8` there. In a Subgraph several
+    layers share one name; there the weight's own type tells, because a matrix product enters a Subgraph only if both
+    its operands are of one kind (`mlp_seq_tokenization.cpp`).
+    """
+    kind = str(node["primitive"]).rpartition("_")[2]
+    if node["type"] == "Subgraph":
+        if weight is None:
+            return "unknown"
+        kind = weight["precision"] if weight["precision"] in ("i8", "u8") else hint
+    return PRECISIONS.get(kind, "unknown")

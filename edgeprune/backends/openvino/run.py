@@ -1,0 +1,125 @@
+"""OpenVINO on the CPU: compiles the ONNX file when it is opened."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.backends.backend import Feeds, check_feeds
+from edgeprune.errors import ConfigError, CorruptError, EdgePruneError, MissingError, ModelError
+from edgeprune.tensor import TensorSpec
+
+# Importing OpenVINO reports the import to Intel from a process of its own, in the middle of a measurement on a device.
+# Where the reporting package cannot be imported, OpenVINO puts a stub in its place.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+try:
+    import openvino as ov
+except ImportError as error:
+    raise MissingError(f"OpenVINO is missing ({error}): pip install 'edgeprune[openvino]'") from error
+
+FIXED = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+VERSION = ov.__version__.partition("-")[0]  # the rest is a build number
+KNOWN = ("INFERENCE_PRECISION_HINT",)
+
+
+class OpenVinoRunner:
+    """One compiled model and one request, whose own memory inputs are copied to and outputs from."""
+
+    def __init__(self, model: Path, properties: Mapping[str, str], batch: int) -> None:
+        self._model = model
+        core = ov.Core()
+        try:
+            graph = core.read_model(str(model))
+            _fix_batch(graph, batch)
+            self._compiled: Any = core.compile_model(graph, "CPU", dict(properties))
+        except RuntimeError as error:
+            raise _error(model, error) from error
+        self._request: Any = self._compiled.create_infer_request()
+        self.inputs = tuple(
+            TensorSpec(port.any_name, np.dtype(port.element_type.to_dtype()).name, tuple(port.shape))
+            for port in self._compiled.inputs
+        )
+        self.input_names = tuple(spec.name for spec in self.inputs)
+        self.output_names = tuple(port.any_name for port in self._compiled.outputs)
+        # A dictionary handed to `infer` costs tens of microseconds in Python, more than a small network itself.
+        self._in = [self._request.get_input_tensor(i).data for i in range(len(self.input_names))]
+        self._out = [self._request.get_output_tensor(i) for i in range(len(self.output_names))]
+
+    def infer(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        """Run once. Raises DataError where a name, dtype or shape does not fit."""
+        check_feeds(self.inputs, feeds)
+        for name, memory in zip(self.input_names, self._in, strict=True):
+            np.copyto(memory, feeds[name])
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise _error(self._model, error) from error
+        return {name: tensor.data.copy() for name, tensor in zip(self.output_names, self._out, strict=True)}
+
+    def evidence(self) -> dict[str, Any]:
+        """Every operator of the compiled graph, in order, as OpenVINO's runtime model describes it."""
+        operators = self._compiled.get_runtime_model().get_ordered_ops()
+        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        return {"runtime": "openvino", "version": VERSION, "hint": hint, "nodes": [_node(op) for op in operators]}
+
+    def close(self) -> None:
+        """Give the compiled model back."""
+        self._in, self._out = [], []
+        self._request = self._compiled = None
+
+    def __enter__(self) -> OpenVinoRunner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(files: Mapping[str, Path], options: Mapping[str, str], *, threads: int, batch: int) -> OpenVinoRunner:
+    """Compile `files["model"]`; `options` must hold `INFERENCE_PRECISION_HINT`: `f32` or `bf16`.
+
+    Left to itself OpenVINO chooses bfloat16 wherever the CPU has it, so there is no default.
+    Raises CorruptError where the file cannot be parsed and ModelError where OpenVINO has no such operator.
+    """
+    if options.keys() != set(KNOWN):
+        raise ConfigError(f"openvino: options {sorted(options)} given; exactly {list(KNOWN)} is needed")
+    return OpenVinoRunner(files["model"], {**FIXED, **options, "INFERENCE_NUM_THREADS": str(threads)}, batch)
+
+
+def _error(model: Path, error: RuntimeError) -> EdgePruneError:
+    """What happened, told from the text: OpenVINO raises one type only."""
+    text = " ".join(str(error).split())
+    if not model.is_file() or "Unable to read the model" in text or "Could not open" in text:
+        return CorruptError(f"{model}: not an ONNX file that can be read")
+    reason = text.rpartition("Summary:")[2].strip(" -")
+    return ModelError(f"{model}: OpenVINO {VERSION} refuses it: {reason}")
+
+
+def _fix_batch(graph: Any, batch: int) -> None:
+    shapes = {
+        port: [batch if size.is_dynamic else size.get_length() for size in port.partial_shape] for port in graph.inputs
+    }
+    graph.reshape(shapes)
+
+
+def _node(operator: Any) -> dict[str, Any]:
+    info = operator.get_rt_info()
+
+    def text(key: str) -> str:
+        return str(info[key].astype(str)) if key in info else ""
+
+    return {
+        "name": operator.get_friendly_name(),
+        "type": text("layerType"),
+        "precision": text("runtimePrecision"),
+        "primitive": text("primitiveType"),
+        "layers": [name for name in text("originalLayersNames").split(",") if name],
+        "inputs": [port.get_source_output().get_node().get_friendly_name() for port in operator.inputs()],
+    }

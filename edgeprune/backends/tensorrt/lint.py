@@ -1,0 +1,179 @@
+"""Rules that a Q/DQ graph must keep for TensorRT: some it refuses late, some it breaks silently.
+
+From NvInfer.h (IQuantizeLayer, IDequantizeLayer), the operator table of github.com/onnx/onnx-tensorrt
+(`docs/operators.md`, its parser's warnings) and builds with the TensorRT-RTX compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeprune.graph.load import opset, read_onnx
+from edgeprune.targets.target import Target
+
+OPSET_LIMITS = (((10, 13), 24), ((10, 9), 22), ((10, 0), 20))
+"""From this TensorRT on, opsets up to this one are parsed."""
+OLDEST = "10.0"
+"""The first that has strong typing and INT4; JetPack 6.0 and older hold less."""
+
+REFUSED = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "MatMulNBits"}
+WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One rule that one node breaks."""
+
+    rule: str
+    node: str
+    text: str
+
+
+def lint(model_file: Path, target: Target) -> tuple[Violation, ...]:
+    """Every violation in the file, in the graph's order. Raises what reading the file raises."""
+    model = read_onnx(model_file)
+    found = list(_opset(opset(model), tensorrt_version(target)))
+    for node in model.graph.all_nodes():
+        for rule, check in RULES.items():
+            found += [Violation(rule, node.name or "", text) for text in check(node)]
+    return tuple(found)
+
+
+def tensorrt_version(target: Target) -> str:
+    """The TensorRT that the target is assumed to have."""
+    return target.assumes.get("tensorrt", OLDEST)
+
+
+def oldest_for(opset_version: int) -> str:
+    """The first TensorRT that parses this opset."""
+    fitting = [version for version, limit in OPSET_LIMITS if opset_version <= limit]
+    return ".".join(map(str, min(fitting))) if fitting else "none known"
+
+
+def _opset(version: int, tensorrt: str) -> Iterator[Violation]:
+    have = tuple(int(part) for part in tensorrt.split(".")[:2])
+    limit = next((limit for since, limit in OPSET_LIMITS if have >= since), 0)
+    if version > limit:
+        text = f"opset {version}; TensorRT {tensorrt} parses up to {limit}: export with a lower opset"
+        yield Violation("opset", "", text)
+
+
+def _operator(node: ir.Node) -> Iterator[str]:
+    if node.op_type in REFUSED or node.op_type.startswith("QLinear") or node.domain not in ("", "ai.onnx"):
+        where = f"{node.domain}." if node.domain else ""
+        yield f"TensorRT has no {where}{node.op_type}: quantize with QuantizeLinear and DequantizeLinear"
+
+
+def _parameters(node: ir.Node) -> Iterator[str]:
+    if _is_qdq(node) and any(value is not None and _constant(value) is None for value in node.inputs[1:]):
+        yield "scale or zero point is computed in the graph; they must be constants when the engine is built"
+
+
+def _symmetric(node: ir.Node) -> Iterator[str]:
+    if _is_qdq(node) and (zero := _zero_point(node)) is not None and np.any(zero != 0):
+        yield "the zero point is not 0: TensorRT quantizes symmetrically"
+
+
+def _quantized_type(node: ir.Node) -> Iterator[str]:
+    if not _is_qdq(node):
+        return
+    kind = _kind(node)
+    if kind == ir.DataType.UINT8:
+        yield "UINT8 is read as INT8 without an error, which halves the range: use an INT8 zero point"
+    elif kind in {ir.DataType.UINT4, ir.DataType.INT16, ir.DataType.UINT16}:
+        yield f"{kind.name} is not a quantized type of TensorRT"
+
+
+def _bias(node: ir.Node) -> Iterator[str]:
+    if node.op_type == "DequantizeLinear" and _kind(node) == ir.DataType.INT32:
+        yield "an INT32 value (a bias) goes through DequantizeLinear: keep biases float"
+
+
+def _activation(node: ir.Node) -> Iterator[str]:
+    source = node.inputs[0] if _is_qdq(node) else None
+    scale = _scale(node)
+    if source is not None and scale is not None and scale.size > 1 and _origin(source) is None:
+        yield "an activation is quantized per channel, for which there is no INT8 kernel: one scale per tensor"
+
+
+def _weight_axis(node: ir.Node) -> Iterator[str]:
+    axis = WEIGHT_AXIS.get(node.op_type)
+    weight = node.inputs[1].producer() if axis is not None and node.inputs[1] is not None else None
+    if weight is None or weight.op_type != "DequantizeLinear":
+        return
+    scale, rank = _scale(weight), _rank(weight)
+    found = int(weight.attributes.get_int("axis", 1))
+    found += rank if found < 0 else 0
+    if scale is not None and scale.size > 1 and found != axis:
+        yield f"its weight is quantized along axis {found}; only axis {axis} has an INT8 kernel"
+
+
+def _positive(node: ir.Node) -> Iterator[str]:
+    scale = _scale(node)
+    if scale is not None and not (np.all(np.isfinite(scale)) and np.all(scale > 0)):
+        yield "a scale is not a positive number"
+
+
+def _cast(node: ir.Node) -> Iterator[str]:
+    source = node.inputs[0].producer() if node.op_type == "DequantizeLinear" and node.inputs[0] is not None else None
+    if source is not None and source.op_type == "Cast":
+        yield "a Cast stands in front of DequantizeLinear, which the builder refuses: store the type it reads"
+
+
+RULES: dict[str, Callable[[ir.Node], Iterator[str]]] = {
+    "operator": _operator,
+    "constant-parameters": _parameters,
+    "symmetric": _symmetric,
+    "quantized-type": _quantized_type,
+    "float-bias": _bias,
+    "per-tensor-activation": _activation,
+    "weight-axis": _weight_axis,
+    "positive-scale": _positive,
+    "no-cast": _cast,
+}
+
+
+def _is_qdq(node: ir.Node) -> bool:
+    return node.op_type in {"QuantizeLinear", "DequantizeLinear"}
+
+
+def _constant(value: ir.Value) -> NDArray[np.generic] | None:
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def _scale(node: ir.Node) -> NDArray[np.float64] | None:
+    value = node.inputs[1] if _is_qdq(node) else None
+    constant = None if value is None else _constant(value)
+    return None if constant is None else constant.astype(np.float64)
+
+
+def _zero_point(node: ir.Node) -> NDArray[np.generic] | None:
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    return None if value is None else _constant(value)
+
+
+def _kind(node: ir.Node) -> ir.DataType | None:
+    """The quantized type; QuantizeLinear without zero point and `output_dtype` gives UINT8."""
+    value = node.outputs[0] if node.op_type == "QuantizeLinear" else node.inputs[0]
+    return None if value is None else value.dtype
+
+
+def _origin(value: ir.Value) -> ir.Value | None:
+    """The constant that a value is the quantized form of; None for an activation."""
+    producer = value.producer()
+    while producer is not None and _is_qdq(producer) and producer.inputs[0] is not None:
+        value = producer.inputs[0]
+        producer = value.producer()
+    return value if _constant(value) is not None else None
+
+
+def _rank(dequantize: ir.Node) -> int:
+    source = dequantize.inputs[0]
+    return 0 if source is None or source.shape is None else len(source.shape)

@@ -1,0 +1,351 @@
+"""Measure the variants of a bundle beside its baseline: workers in, Measurements out.
+
+Speed is compared only within one run: per process restart every variant has a process of its own, all alive at once,
+and they take turns in short slices (A B C, B C A, ...), so that what disturbs the machine disturbs all of them alike.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.backends import EFFECTIVE
+from edgeprune.bundle import Bundle, Variant
+from edgeprune.errors import DataError, DeviceError, EdgePruneError
+from edgeprune.metrics import Interval, order_statistic_interval, paired_drop, snr_db, top1, wilson
+from edgeprune.progress import SILENT, Progress
+from edgeprune.registry import resolve
+from edgeprune.results import Accuracy, Energy, Environment, Layer, Measurement
+from edgeprune.targets.target import Target
+from edgeprune.transport.transport import Transport
+from edgeprune.worker.client import Client
+
+T = TypeVar("T")
+
+NO_DEVICE = "no device"
+FLOAT_QDQ = {"graph_optimization": "disable"}
+FLOAT_QDQ_SOURCE = "simulated (ONNX Runtime, graph optimization off, so that Q/DQ is computed in float)"
+RUNTIMES = {"ort": ("ONNX Runtime", "onnxruntime"), "openvino": ("OpenVINO", "openvino")}
+"""Title and package of the runtimes that this host can stand in for a device with."""
+WARM_SAMPLES = 8
+"""Real inputs that are timed in turn."""
+BUSY = 0.05
+"""Share of the time without the processor from which a reader is warned."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long is measured. Every variant gets `restarts` processes and in each `rounds` slices, `seconds` in all."""
+
+    restarts: int = 3
+    seconds: float = 0.5
+    rounds: int = 10
+    least: int = 3
+    """Inferences in a slice at least, however long they take; 30 slices of 3 are enough for p90."""
+    most: int = 64
+    """Of which that many, the last, are kept; 30 slices of 23 are enough for p99."""
+    threads: int = 1
+    warm_min_s: float = 0.1
+    warm_max_s: float = 2.0
+    energy_s: float = 10.0
+    timeout_s: float = 600.0
+    """For one command to one worker."""
+
+
+@dataclass(frozen=True)
+class EvalSplit:
+    """Samples that judge, preprocessed, by input name: [N, ...]; without labels only agreement can be told."""
+
+    name: str
+    inputs: dict[str, NDArray[Any]]
+    labels: NDArray[np.int64] | None
+
+
+@dataclass
+class _Found:
+    """What is known of one variant so far."""
+
+    variant: Variant
+    is_baseline: bool
+    unmeasured: str = ""
+    rounds: list[list[list[float]]] = field(default_factory=list)  # milliseconds: [restart][round][inference]
+    load_ms: list[float] = field(default_factory=list)
+    first_ms: list[float] = field(default_factory=list)
+    peak_bytes: list[int] = field(default_factory=list)
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    energy: Energy = field(default_factory=lambda: Energy(None, None, "not measured"))
+    layers: tuple[Layer, ...] = ()
+    outputs: dict[str, NDArray[Any]] = field(default_factory=dict)  # by split: [N, ...]
+    source: str = "measured"
+    warnings: list[str] = field(default_factory=list)
+
+
+def measure(
+    bundle: Bundle,
+    target: Target,
+    splits: Sequence[EvalSplit],
+    settings: Settings,
+    *,
+    transport: Transport,
+    progress: Progress = SILENT,
+) -> tuple[Measurement, tuple[Measurement, ...]]:
+    """The baseline's measurement and one per variant, in the bundle's order.
+
+    A target that is not local has no latency; its accuracy is simulated on this host. A variant whose runtime is
+    missing or refuses the file becomes a measurement that says so. Raises DeviceError where a worker dies, whatever
+    the baseline's own worker raises, and DataError without splits, for the inputs that are timed come from them.
+    """
+    if not splits:
+        raise DataError("no samples to measure with: give at least one split")
+    found = [_Found(variant, i == 0) for i, variant in enumerate((bundle.core.baseline, *bundle.core.variants))]
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        site = _Site(bundle, splits, settings, transport, Path(folder))
+        site.push([one.variant for one in found])
+        if target.local:
+            environment = _measure_here(site, target, found, progress)
+        else:
+            environment = None
+            _simulate(site, found)
+    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    records = [_record(bundle, one, found[0], splits, environment, at) for one in found]
+    return records[0], tuple(records[1:])
+
+
+def compare(reference: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> Interval | None:
+    """How many times faster the candidate is: the median over rounds of the ratio of the two medians in that round.
+
+    Both are milliseconds by round of one interleaved run. With an order-statistic interval; None for too few rounds.
+    """
+    ratios = [float(np.median(a) / np.median(b)) for a, b in zip(reference, candidate, strict=True)]
+    return order_statistic_interval(ratios)
+
+
+@dataclass(frozen=True)
+class _Site:
+    """A device, reached through `transport`, that gets the bundle's files and the inputs."""
+
+    bundle: Bundle
+    splits: Sequence[EvalSplit]
+    settings: Settings
+    transport: Transport
+    folder: Path
+
+    def push(self, variants: Sequence[Variant]) -> None:
+        for variant in variants:
+            for role, path in self.bundle.files(variant).items():
+                self.transport.push(path, variant.files[role])
+        first = self.splits[0].inputs
+        self._push_inputs({name: array[:WARM_SAMPLES] for name, array in first.items()}, self.inputs())
+        for split in self.splits:
+            self._push_inputs(split.inputs, self.inputs(split.name))
+
+    @staticmethod
+    def inputs(split: str = "") -> str:
+        """Where a split's inputs lie there; without a name, those that are timed."""
+        return f"inputs-{split}.npz"
+
+    def client(self, name: str) -> Client:
+        return Client(self.transport, name, timeout_s=self.settings.timeout_s)
+
+    def pull_outputs(self, remote: str) -> NDArray[Any]:
+        """The first output, [N, ...], of what `predict` left."""
+        local = self.folder / "outputs.npz"
+        self.transport.pull(remote, local)
+        with np.load(local, allow_pickle=False) as file:
+            scores: NDArray[Any] = file[self.bundle.core.outputs[0].name]
+        return scores
+
+    def _push_inputs(self, inputs: Mapping[str, Any], remote: str) -> None:
+        local = self.folder / "inputs.npz"
+        np.savez(local, **inputs)
+        self.transport.push(local, remote)
+
+
+def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Progress) -> Environment:
+    """Every restart in turn; what does not change from one to the next is asked for in the first."""
+    settings = site.settings
+    with progress.task("measure", settings.restarts * settings.rounds) as task:
+        for restart in range(settings.restarts):
+            with ExitStack() as stack:
+                running = _start(site, found, stack)
+                if restart == 0:
+                    environment = _environment(running[0][1], settings.threads)
+                for turn in range(settings.rounds):
+                    first = turn % len(running)
+                    for one, client in running[first:] + running[:first]:
+                        _slice(one, client, settings)
+                    task.advance(note=f"restart {restart + 1} of {settings.restarts}")
+                for one, client in running:
+                    one.peak_bytes.append(client.ask("memory")["peak_bytes"])
+                if restart == 0:
+                    for one, client in running:
+                        _explain(one, client, target, settings)
+                    _predict(site, running)
+    return environment
+
+
+def _start(site: _Site, found: Sequence[_Found], stack: ExitStack) -> list[tuple[_Found, Client]]:
+    """A warm worker for every variant that can be opened; the others are told why not and left out."""
+    settings = site.settings
+    clients = [(one, stack.enter_context(site.client(one.variant.name))) for one in found if not one.unmeasured]
+    for one, client in clients:
+        client.send("prepare", backend=one.variant.backend)
+    for one, client in clients:
+        with _or_unmeasured(one):
+            client.receive()
+    for one, client in clients:
+        if one.unmeasured:
+            continue
+        with _or_unmeasured(one):
+            load_ms = _open(one.variant, client, settings.threads)
+            warm = client.ask("warm", inputs=site.inputs(), min_s=settings.warm_min_s, max_s=settings.warm_max_s)
+            one.load_ms.append(load_ms)
+            one.first_ms.append(warm["first_inference_ms"])
+            one.rounds.append([])
+            if not warm["stable"]:
+                one.warnings.append(f"latency had not settled after {settings.warm_max_s:g} s of warm-up")
+    return [(one, client) for one, client in clients if not one.unmeasured]
+
+
+def _open(variant: Variant, client: Client, threads: int) -> float:
+    answer = client.ask(
+        "open", backend=variant.backend, files=variant.files, options=variant.options, threads=threads, batch=1
+    )
+    return float(answer["load_ms"])
+
+
+def _slice(one: _Found, client: Client, settings: Settings) -> None:
+    seconds = settings.seconds / settings.rounds
+    answer = client.ask("time", seconds=seconds, least=settings.least, most=settings.most)
+    one.rounds[-1].append(answer["samples_ms"])
+    one.cpu_s += answer["cpu_s"]
+    one.wall_s += answer["wall_s"]
+
+
+def _explain(one: _Found, client: Client, target: Target, settings: Settings) -> None:
+    evidence = client.ask("evidence")["evidence"]
+    one.layers = resolve(EFFECTIVE, one.variant.backend, "runtime")(evidence, one.variant.layers)
+    one.energy = Energy(**client.ask("energy", meters=target.meters, seconds=settings.energy_s)["energy"])
+
+
+def _predict(site: _Site, running: Sequence[tuple[_Found, Client]]) -> None:
+    """Every split through every worker; they work at the same time, for nothing is timed here."""
+    for split in site.splits:
+        for one, client in running:
+            client.send("predict", inputs=site.inputs(split.name), out=f"outputs-{one.variant.name}.npz")
+        for one, client in running:
+            client.receive()
+            one.outputs[split.name] = site.pull_outputs(f"outputs-{one.variant.name}.npz")
+
+
+def _simulate(site: _Site, found: Sequence[_Found]) -> None:
+    """Predictions of a device that is not here, on this host."""
+    with ExitStack() as stack:
+        clients = [(one, stack.enter_context(site.client(one.variant.name))) for one in found]
+        for one, client in clients:
+            with _or_unmeasured(one):
+                stand_in, one.source = _stand_in(one.variant, _environment(client, site.settings.threads))
+                _open(stand_in, client, site.settings.threads)
+        _predict(site, [(one, client) for one, client in clients if not one.unmeasured])
+    for one in found:
+        one.unmeasured = f"{NO_DEVICE}; accuracy not simulated: {one.unmeasured}" if one.unmeasured else NO_DEVICE
+
+
+def _stand_in(variant: Variant, here: Environment) -> tuple[Variant, str]:
+    if variant.backend not in RUNTIMES:
+        return replace(variant, backend="ort", options=FLOAT_QDQ), FLOAT_QDQ_SOURCE
+    title, package = RUNTIMES[variant.backend]
+    version = here.versions.get(package, "missing")
+    return variant, f"simulated ({title} {version} on this {here.arch} machine)"
+
+
+@contextmanager
+def _or_unmeasured(one: _Found) -> Iterator[None]:
+    """Turn what a variant cannot do here into its record; a dead worker, and the baseline, are no such matter."""
+    try:
+        yield
+    except DeviceError:
+        raise
+    except EdgePruneError as error:
+        if one.is_baseline:
+            raise
+        one.unmeasured = str(error)
+
+
+def _environment(client: Client, threads: int) -> Environment:
+    found = client.ask("probe")["environment"]
+    return Environment(**found | {"isa": tuple(found["isa"]), "threads": threads})
+
+
+def _record(
+    bundle: Bundle,
+    one: _Found,
+    baseline: _Found,
+    splits: Sequence[EvalSplit],
+    environment: Environment | None,
+    measured_at: str,
+) -> Measurement:
+    core, variant = bundle.core, one.variant
+    accuracy = [_accuracy(split, one, baseline) for split in splits if split.name in one.outputs]
+    timed = not one.unmeasured and one is not baseline
+    return Measurement(
+        bundle=bundle.sha256,
+        model=core.model,
+        target=core.target,
+        variant=variant.name,
+        backend=variant.backend,
+        precision=variant.precision,
+        size_bytes=bundle.size_bytes(variant),
+        accuracy=tuple(found for found in accuracy if found is not None),
+        unmeasured=one.unmeasured,
+        environment=environment,
+        samples_ms=tuple(tuple(_flat(restart)) for restart in one.rounds),
+        load_ms=tuple(one.load_ms),
+        first_inference_ms=tuple(one.first_ms),
+        speedup=compare(_flat(baseline.rounds), _flat(one.rounds)) if timed else None,
+        peak_memory_bytes=max(one.peak_bytes, default=None),
+        energy=one.energy,
+        layers=one.layers,
+        warnings=tuple(dict.fromkeys((*one.warnings, *_busy(one), *_signal(splits, one, baseline)))),
+        measured_at=measured_at,
+    )
+
+
+def _flat(nested: Sequence[Sequence[T]]) -> list[T]:
+    return [item for inner in nested for item in inner]
+
+
+def _accuracy(split: EvalSplit, one: _Found, baseline: _Found) -> Accuracy | None:
+    """Top-1 with the paired drop; without labels agreement with the baseline, of which it has none with itself."""
+    samples = len(one.outputs[split.name])
+    classes, reference = top1(one.outputs[split.name]), top1(baseline.outputs[split.name])
+    if split.labels is None:
+        if one is baseline:
+            return None
+        same = wilson(int(np.sum(classes == reference)), samples)
+        return Accuracy("agreement", split.name, samples, same, None, one.source)
+    right = classes == split.labels
+    drop = None if one is baseline else paired_drop(reference == split.labels, right)
+    return Accuracy("top1", split.name, samples, wilson(int(right.sum()), samples), drop, one.source)
+
+
+def _busy(one: _Found) -> Iterator[str]:
+    """The processor time a process got is told by its own clock; how long others waited before, is not."""
+    if one.wall_s and (without := 1 - one.cpu_s / one.wall_s) > BUSY:
+        yield f"busy machine: for {100 * without:.0f} % of the measured time the process had no processor"
+
+
+def _signal(splits: Sequence[EvalSplit], one: _Found, baseline: _Found) -> Iterator[str]:
+    for split in splits:
+        if split.labels is None and split.name in one.outputs and one is not baseline:
+            decibels = snr_db(baseline.outputs[split.name], one.outputs[split.name])
+            yield f"{split.name}: no labels; signal-to-noise ratio against the baseline {decibels:.1f} dB"

@@ -1,0 +1,1 @@
+"""How latency, memory and energy are taken: standard library and NumPy, for it runs on devices."""

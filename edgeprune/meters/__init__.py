@@ -1,0 +1,3 @@
+"""Energy sensors, one file each."""
+
+METERS = {"rapl": "edgeprune.meters.rapl:RaplMeter"}

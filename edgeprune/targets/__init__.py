@@ -1,0 +1,1 @@
+"""Device types: what is known of each, as data."""

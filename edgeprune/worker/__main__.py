@@ -1,0 +1,5 @@
+"""`python -m edgeprune.worker`."""
+
+from edgeprune.worker.worker import main
+
+main()

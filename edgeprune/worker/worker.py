@@ -1,0 +1,201 @@
+"""Hold one runner and do what commands say: a JSON object per line in, one per line out.
+
+A command is `{"command": name, ...}`; an answer is `{"ok": true, ...}`, or
+`{"ok": false, "error": type, "message": text}` where `type` is a name in `edgeprune.errors`, or any other where the
+worker itself has a bug. Paths are this process'.
+The worker ends at `quit` or when its input closes, so it does not outlive whoever started it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.backends import LOAD
+from edgeprune.backends.backend import Feeds, Load, Runner
+from edgeprune.errors import DataError, EdgePruneError, InputError, MissingError
+from edgeprune.measure.energy import measure_energy
+from edgeprune.measure.latency import time_runs, warm_up
+from edgeprune.measure.memory import lower_mark, peak_bytes, resident_bytes
+from edgeprune.meters.meter import detect
+from edgeprune.registry import resolve, unknown
+from edgeprune.worker.probe import probe
+
+Answer = dict[str, Any]
+
+
+class Worker:
+    """The state between commands: the open runner and the inputs it is timed on."""
+
+    def __init__(self) -> None:
+        self._runner: Runner | None = None
+        self._feeds: Iterator[Feeds] = iter(())
+        self._import_bytes = 0
+
+    def answer(self, line: str) -> Answer:
+        """Do one command; whatever goes wrong becomes an answer, too."""
+        try:
+            return {"ok": True, **self._do(**json.loads(line))}
+        except Exception as error:
+            if not isinstance(error, EdgePruneError):
+                traceback.print_exc()
+            return {"ok": False, "error": type(error).__name__, "message": str(error)}
+
+    def probe(self) -> Answer:
+        """Describe this machine."""
+        return {"environment": probe()}
+
+    def prepare(self, backend: str) -> Answer:
+        """Import a runtime, which a process does once, so that `open` tells of the model alone."""
+        resolve(LOAD, backend, "runtime")
+        return {}
+
+    def open(
+        self, backend: str, files: dict[str, str], options: dict[str, str], threads: int = 1, batch: int = 1
+    ) -> Answer:
+        """Load a variant, and let the peak of memory start from here."""
+        self.close()
+        load: Load = resolve(LOAD, backend, "runtime")
+        lower_mark()
+        self._import_bytes = resident_bytes()
+        begin = perf_counter()
+        paths = {role: Path(path) for role, path in files.items()}
+        self._runner = load(paths, options, threads=threads, batch=batch)
+        return {"load_ms": (perf_counter() - begin) * 1e3}
+
+    def warm(self, inputs: str, min_s: float, max_s: float) -> Answer:
+        """Take the samples of an .npz file in turn from now on; time the first inference, run until it is steady."""
+        batches = [feeds for feeds, _ in _batches(_load(inputs), self._opened)]
+        self._feeds = itertools.cycle(batches)
+        begin = perf_counter()
+        self._run()
+        first_ms = (perf_counter() - begin) * 1e3
+        warm = warm_up(self._run, min_s=min_s, max_s=max_s)
+        return {"first_inference_ms": first_ms, "runs": warm.runs, "seconds": warm.seconds, "stable": warm.stable}
+
+    def time(self, seconds: float, least: int, most: int) -> Answer:
+        """Time single inferences; with the processor time this process had, which shows whether it was disturbed."""
+        begin, begin_cpu = perf_counter(), process_time()
+        samples = time_runs(self._run, seconds=seconds, least=least, most=most)
+        cpu_s, wall_s = process_time() - begin_cpu, perf_counter() - begin
+        return {"samples_ms": [round(ms, 6) for ms in samples], "cpu_s": cpu_s, "wall_s": wall_s}
+
+    def predict(self, inputs: str, out: str) -> Answer:
+        """Run every sample of an .npz file and write every output, [N, ...], to another."""
+        runner, arrays = self._opened, _load(inputs)
+        results = [
+            {name: value[:valid] for name, value in runner.infer(feeds).items()}
+            for feeds, valid in _batches(arrays, runner)
+        ]
+        outputs: dict[str, Any] = {
+            name: np.concatenate([result[name] for result in results]) for name in runner.output_names
+        }
+        np.savez(out, **outputs)
+        return {"samples": _count(arrays)}
+
+    def evidence(self) -> Answer:
+        """What the runtime says it executed."""
+        return {"evidence": self._opened.evidence()}
+
+    def memory(self) -> Answer:
+        """Peak memory since the runtime was imported, above what it took then."""
+        return {"peak_bytes": max(0, peak_bytes() - self._import_bytes), "import_bytes": self._import_bytes}
+
+    def energy(self, meters: list[str], seconds: float) -> Answer:
+        """Joules per inference by the first of `meters` that works here, or why none does."""
+        try:
+            meter = detect(meters)
+            window = measure_energy(self._run, meter, seconds=seconds)
+        except MissingError as error:
+            return {"energy": {"joules": None, "sensor": None, "reason": f"unavailable: {error}"}}
+        found = {"joules": window.joules_per_run, "sensor": meter.sensor, "reason": ""}
+        return {"energy": {**found, "idle_watts": window.idle_watts, "sampling_hz": meter.sampling_hz}}
+
+    def close(self) -> Answer:
+        """Close the runner, if there is one."""
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+        return {}
+
+    def _do(self, command: str, **fields: Any) -> Answer:
+        if command not in COMMANDS:
+            raise unknown("command", command, COMMANDS)
+        return COMMANDS[command](self, **fields)
+
+    @property
+    def _opened(self) -> Runner:
+        if self._runner is None:
+            raise InputError("nothing is open: send `open` first")
+        return self._runner
+
+    def _run(self) -> object:
+        return self._opened.infer(next(self._feeds))
+
+
+COMMANDS: dict[str, Callable[..., Answer]] = {
+    "probe": Worker.probe,
+    "prepare": Worker.prepare,
+    "open": Worker.open,
+    "warm": Worker.warm,
+    "time": Worker.time,
+    "predict": Worker.predict,
+    "evidence": Worker.evidence,
+    "memory": Worker.memory,
+    "energy": Worker.energy,
+    "close": Worker.close,
+    "quit": Worker.close,
+}
+
+
+def serve(commands: TextIO, answers: TextIO) -> None:
+    """Answer every line of `commands` until `quit` or its end."""
+    worker = Worker()
+    for line in commands:
+        answers.write(json.dumps(worker.answer(line)) + "\n")
+        answers.flush()
+        if '"quit"' in line:
+            return
+    worker.close()
+
+
+def main() -> None:
+    """Serve on stdin and stdout; what runtimes print to stdout goes to stderr, so that it cannot pass for an answer."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers)
+
+
+def _load(path: str) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _count(arrays: dict[str, NDArray[Any]]) -> int:
+    counts = {len(array) for array in arrays.values()}
+    if len(counts) != 1 or counts == {0}:
+        raise DataError(f"inputs hold {sorted(counts)} samples; each must hold the same number, and one at least")
+    return counts.pop()
+
+
+def _batches(arrays: dict[str, NDArray[Any]], runner: Runner) -> Iterator[tuple[Feeds, int]]:
+    """Feeds of the size that the runner was opened for; the last is filled up with its own last sample.
+
+    Beside each: how many of its rows are samples.
+    """
+    size = int(runner.inputs[0].shape[0])
+    for start in range(0, _count(arrays), size):
+        rows = {name: array[start : start + size] for name, array in arrays.items()}
+        valid = len(next(iter(rows.values())))
+        filled = {name: np.concatenate([part, part[-1:].repeat(size - valid, 0)]) for name, part in rows.items()}
+        yield filled, valid

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edgeprune.errors import ConfigError, CorruptError, ModelError
+
+pytest.importorskip("openvino")
+
+from edgeprune.backends.openvino.run import load
+
+F32 = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
+@pytest.mark.parametrize("options", [{}, {**F32, "NUM_STREAMS": "4"}])
+def test_the_float_precision_must_be_said_and_nothing_else(float_model, options):
+    with pytest.raises(ConfigError, match="INFERENCE_PRECISION_HINT"):
+        load({"model": float_model}, options, threads=1, batch=1)
+
+
+def test_float32_is_pinned_to_rounding_error(float_model, x):
+    import onnx.reference
+
+    expected = onnx.reference.ReferenceEvaluator(str(float_model)).run(None, {"x": x})[0]
+    with load({"model": float_model}, F32, threads=1, batch=1) as runner:
+        np.testing.assert_allclose(runner.infer({"x": x})["y"], expected, atol=1e-5)
+        assert runner.evidence()["hint"] == "f32"
+
+
+def test_an_output_does_not_change_with_the_next_run(float_model, x):
+    with load({"model": float_model}, F32, threads=1, batch=1) as runner:
+        first = runner.infer({"x": x})["y"]
+        kept = first.copy()
+        runner.infer({"x": 1 - x})
+        np.testing.assert_array_equal(first, kept)
+
+
+def test_importing_it_starts_no_other_process_and_reports_to_nobody():
+    code = (
+        "import sys, threading\n"
+        "sys.addaudithook(lambda event, _: sys.exit(event) if event in ('os.fork', 'socket.connect') else None)\n"
+        "import edgeprune.backends.openvino.run\n"
+        "print(sys.modules['openvino_telemetry'], threading.active_count())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "None 1\n"
+
+
+def test_a_cut_file_is_corrupt(float_model):
+    float_model.write_bytes(float_model.read_bytes()[:1000])
+    with pytest.raises(CorruptError, match=r"float\.onnx: not an ONNX file"):
+        load({"model": float_model}, F32, threads=1, batch=1)
+
+
+def test_an_operator_it_does_not_have_is_named(write_onnx):
+    text = """<ir_version: 10, opset_import: ["" : 20, "of.mine" : 1]>
+    g (float[1] x) => (float[1] y) { [odd] y = of.mine.Frobnicate(x) }"""
+    with pytest.raises(ModelError, match=r"of\.mine\.Frobnicate"):
+        load({"model": write_onnx(text)}, F32, threads=1, batch=1)

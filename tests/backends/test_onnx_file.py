@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeprune.backends.onnx_file import checked_copy
+from edgeprune.errors import CorruptError, ModelError
+
+
+def test_the_copy_has_the_same_bytes(float_model, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    copy = checked_copy(float_model, out)
+    assert copy == out / "model.onnx"
+    assert copy.read_bytes() == float_model.read_bytes()
+
+
+@pytest.mark.parametrize("names", [("one", "one"), ("", "two")])
+def test_nodes_that_evidence_could_not_tell_apart_are_refused(write_onnx, tmp_path, names):
+    first, second = (f"[{name}]" if name else "" for name in names)
+    path = write_onnx(f"g (float[1] x) => (float[1] y) {{ {first} a = Relu(x) {second} y = Relu(a) }}")
+    with pytest.raises(ModelError, match="two nodes are called"):
+        checked_copy(path, tmp_path)
+
+
+def test_a_free_dimension_needs_a_name(write_onnx, tmp_path):
+    path = write_onnx("g (float[?,2] x) => (float[?,2] y) { [relu] y = Relu(x) }", "free.onnx")
+    with pytest.raises(ModelError, match="input 'x' has a dimension without size or name"):
+        checked_copy(path, tmp_path)
+
+
+def test_what_is_no_onnx_file_is_refused(tmp_path):
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(CorruptError):
+        checked_copy(tmp_path / "text.onnx", tmp_path)

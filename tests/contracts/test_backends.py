@@ -1,0 +1,152 @@
+"""What every runtime that EdgePrune loads must do; a new one is tested by adding its line to LOAD."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import onnx.reference
+import pytest
+
+from edgeprune.backends import EFFECTIVE, LOAD, LOWER
+from edgeprune.errors import ConfigError, CorruptError, DataError, MissingError
+from edgeprune.registry import resolve
+from edgeprune.targets.load import load_target
+
+GRAPH = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[batch,3,16,16] image, float[batch,4] extra) => (float[batch,5] scores, float[batch,12] features) {
+  [conv] c = Conv<pads=[1,1,1,1], strides=[2,2]>(image, w, b)
+  [clip] r = Clip(c, low, high)
+  [pool] p = GlobalAveragePool(r)
+  [flat] f = Flatten(p)
+  [join] features = Concat<axis=1>(f, extra)
+  [fc] scores = Gemm<transB=1>(features, v, c0)
+}"""
+
+
+@pytest.fixture
+def model(tmp_path):
+    random = np.random.default_rng(0)
+    arrays = {
+        "w": random.normal(0, 0.3, (8, 3, 3, 3)).astype(np.float32),
+        "b": random.normal(0, 0.3, 8).astype(np.float32),
+        "v": random.normal(0, 0.3, (5, 12)).astype(np.float32),
+        "c0": random.normal(0, 0.3, 5).astype(np.float32),
+        "low": np.float32(0),
+        "high": np.float32(6),
+    }
+    proto = onnx.parser.parse_model(GRAPH)
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+    onnx.save(proto, tmp_path / "given.onnx")
+    return tmp_path / "given.onnx"
+
+
+@pytest.fixture(params=sorted(LOAD))
+def backend(request):
+    try:
+        resolve(LOAD, request.param, "runtime")
+    except MissingError as error:
+        pytest.skip(str(error))
+    return request.param
+
+
+@pytest.fixture
+def open_runner(backend, model, tmp_path):
+    """Lower the model in FP32, as a baseline is, and open what came out."""
+
+    def open_runner(batch=1):
+        lowered = resolve(LOWER, backend, "runtime")(model, load_target("cpu"), "fp32", tmp_path)
+        return resolve(LOAD, backend, "runtime")(lowered.files, lowered.options, threads=1, batch=batch)
+
+    return open_runner
+
+
+def feeds(batch, seed=1):
+    random = np.random.default_rng(seed)
+    return {
+        "image": random.normal(size=(batch, 3, 16, 16)).astype(np.float32),
+        "extra": random.normal(size=(batch, 4)).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_it_computes_what_the_graph_says(open_runner, model, batch):
+    expected = onnx.reference.ReferenceEvaluator(str(model)).run(None, feeds(batch))
+    with open_runner(batch) as runner:
+        outputs = runner.infer(feeds(batch))
+    assert list(outputs) == ["scores", "features"]
+    for found, right in zip(outputs.values(), expected, strict=True):
+        np.testing.assert_allclose(found, right, atol=1e-5)  # float32: bfloat16 would be off by 1e-2
+
+
+def test_it_tells_its_inputs_with_the_batch_it_was_opened_for(open_runner):
+    with open_runner(2) as runner:
+        assert [(spec.name, spec.dtype, spec.shape) for spec in runner.inputs] == [
+            ("image", "float32", (2, 3, 16, 16)),
+            ("extra", "float32", (2, 4)),
+        ]
+        assert runner.input_names == ("image", "extra")
+        assert runner.output_names == ("scores", "features")
+
+
+def test_the_order_of_the_inputs_does_not_matter(open_runner):
+    with open_runner() as runner:
+        forth = runner.infer(feeds(1))
+        back = runner.infer(dict(reversed(feeds(1).items())))
+    np.testing.assert_array_equal(forth["scores"], back["scores"])
+
+
+def test_outputs_belong_to_the_caller(open_runner):
+    with open_runner() as runner:
+        first = runner.infer(feeds(1))["scores"]
+        kept = first.copy()
+        runner.infer(feeds(1, seed=2))
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"picture": np.zeros((1, 3, 16, 16), np.float32), "extra": np.zeros((1, 4), np.float32)}, "picture"),
+        ({"image": np.zeros((1, 3, 16, 16), np.float32)}, "the model takes"),
+        ({**feeds(1), "image": np.zeros((1, 3, 16, 16))}, "float64"),
+        ({**feeds(1), "image": np.zeros((2, 3, 16, 16), np.float32)}, r"\[2, 3, 16, 16\]"),
+        ({**feeds(1), "image": np.zeros((1, 3, 16, 15), np.float32)}, r"\[1, 3, 16, 15\]"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(open_runner, wrong, message):
+    with open_runner() as runner, pytest.raises(DataError, match=message):
+        runner.infer(wrong)
+
+
+def test_evidence_is_json_and_tells_every_layer(open_runner, backend):
+    from edgeprune.bundle import LayerPlan
+
+    with open_runner() as runner:
+        evidence = json.loads(json.dumps(runner.evidence()))
+    assert evidence["nodes"]
+    assert evidence["version"]
+    planned = (LayerPlan("conv", "Conv", "w", "fp32"), LayerPlan("fc", "Gemm", "v", "fp32"))
+    layers = resolve(EFFECTIVE, backend, "runtime")(evidence, planned)
+    assert [(layer.name, layer.effective) for layer in layers] == [("conv", "fp32"), ("fc", "fp32")]
+
+
+def test_closing_twice_is_closing(open_runner):
+    runner = open_runner()
+    runner.close()
+    runner.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"not an ONNX file at all"])
+def test_a_file_that_cannot_be_parsed_is_corrupt(backend, tmp_path, content):
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    options = {"openvino": {"INFERENCE_PRECISION_HINT": "f32"}}.get(backend, {})
+    with pytest.raises(CorruptError, match=r"broken\.onnx"):
+        resolve(LOAD, backend, "runtime")({"model": path}, options, threads=1, batch=1)
+
+
+def test_an_unknown_option_is_refused(backend, model):
+    with pytest.raises(ConfigError, match="FASTER"):
+        resolve(LOAD, backend, "runtime")({"model": model}, {"FASTER": "1"}, threads=1, batch=1)
