@@ -80,7 +80,10 @@ class Core:
     untrained: bool
     """Whether the weights are random, for speed only: then nothing is said of accuracy."""
     baseline: Variant
-    """The unpruned FP32 model, in ONNX Runtime: what accuracy and speed are compared with."""
+    """The unpruned FP32 model, in ONNX Runtime: what accuracy and speed are compared with.
+
+    It is the variant `ort-fp32` where nothing was pruned and the target has ONNX Runtime, else just `baseline`.
+    """
     variants: tuple[Variant, ...]
     splits: dict[str, Split]
     budgets: dict[str, float | None]
@@ -110,7 +113,8 @@ class Bundle:
 
     def variant(self, name: str) -> Variant:
         """The variant of that name; `baseline` is the baseline. Raises UnknownNameError."""
-        known = {variant.name: variant for variant in self.core.variants} | {"baseline": self.core.baseline}
+        every = (self.core.baseline, *self.core.variants)
+        known = {"baseline": self.core.baseline} | {variant.name: variant for variant in every}
         if name not in known:
             raise unknown(f"variant of {self.root}", name, known)
         return known[name]

@@ -58,7 +58,7 @@ class DataPart(_Part):
 class TrainPart(_Part):
     """How weights are trained and, after pruning, recovered."""
 
-    epochs: Annotated[int, Field(ge=0)] = 12
+    epochs: Annotated[int, Field(ge=0)] = 30
     recover_epochs: Annotated[int, Field(ge=0)] | None = None
     """Epochs after pruning; None: as many as `epochs`."""
     batch: Annotated[int, Field(gt=0)] = 64

@@ -1,0 +1,191 @@
+"""The stages that make files a runtime opens: export, calibrate, lower."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from edgeprune.backends import LOWER
+from edgeprune.bundle import LayerPlan, sha256_of
+from edgeprune.cache import Stage
+from edgeprune.data.datasets import read
+from edgeprune.errors import InputError, ModelError
+from edgeprune.export import parity, to_onnx
+from edgeprune.graph.cleanup import clean
+from edgeprune.graph.cost import macs
+from edgeprune.graph.layers import weighted_layers
+from edgeprune.graph.load import read_onnx
+from edgeprune.graph.save import write_onnx
+from edgeprune.pipeline.job import Job
+from edgeprune.quantize.calibrate import calibrate
+from edgeprune.quantize.plan import uniform_plan
+from edgeprune.quantize.qdq import FLAVOURS, emit
+from edgeprune.quantize.spec import QuantPlan, Range
+from edgeprune.registry import resolve
+from edgeprune.tensor import TensorSpec
+
+MODEL = "model.onnx"
+FACTS = "facts.json"
+VARIANT = "variant.json"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an exported graph."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    macs: int
+    exporter: str
+    notes: tuple[str, ...]
+    parity: float | None
+    """Largest difference to the torch module; None where there is none."""
+
+
+def export(job: Job, network: Stage, model: Any) -> Stage:
+    """The network as a clean ONNX file that computes what the module computes; `model` is that module."""
+
+    def work(folder: Path) -> None:
+        done = to_onnx.export(model, job.input_shape, folder / MODEL, progress=job.progress)
+        difference = parity.check(model, folder / MODEL, _some_samples(job, "calibrate", 5))
+        graph = read_onnx(folder / MODEL)
+        _write_facts(folder, Facts(done.inputs, done.outputs, macs(graph), done.exporter, done.notes, difference))
+
+    inputs = {"network": network, "shape": job.input_shape, "rows": job.splits.fingerprint("calibrate")}
+    return job.stage("export", inputs, work, code=("export", "graph", "backends"))
+
+
+def adopt(job: Job, file: Path) -> Stage:
+    """A user's ONNX file, cleaned as an exported one is."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such model file: give a path to an .onnx file, or a name of the zoo")
+
+    def work(folder: Path) -> None:
+        graph = clean(read_onnx(file))
+        inputs, outputs = _specs(graph.graph.inputs), _specs(graph.graph.outputs)
+        _check_fits(job, file, inputs)
+        write_onnx(graph, folder / MODEL)
+        _write_facts(folder, Facts(inputs, outputs, macs(graph), "given", (), None))
+
+    inputs = {"file": sha256_of(file), "shape": job.input_shape}
+    return job.stage("adopt", inputs, work, code=("graph",))
+
+
+def ranges(job: Job, exported: Stage) -> Stage:
+    """What values the tensors of the graph take on the calibration samples."""
+
+    def work(folder: Path) -> None:
+        facts = read_facts(exported)
+        samples = read(job.splits.rows["calibrate"]).images
+        batches = (
+            {facts.inputs[0].name: job.splits.preprocess(samples[start : start + 32])}
+            for start in range(0, len(samples), 32)
+        )
+        found = calibrate(exported.folder / MODEL, batches, observer=job.splits.observer, progress=job.progress)
+        text = json.dumps({name: [one.low, one.high] for name, one in sorted(found.items())}, indent=1)
+        (folder / "ranges.json").write_text(text + "\n")
+
+    inputs = {
+        "model": exported,
+        "rows": job.splits.fingerprint("calibrate"),
+        "preprocess": job.splits.preprocess.to_json(),
+        "observer": job.splits.observer,
+    }
+    return job.stage("calibrate", inputs, work, code=("quantize", "graph", "backends", "data"))
+
+
+def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, precision: str) -> Stage:
+    """One variant: the graph in the runtime's own spelling, and how it must be opened.
+
+    With `calibrated` ranges it is quantized; without, the runtime itself computes in `precision`.
+    """
+
+    def work(folder: Path) -> None:
+        graph, source = read_onnx(exported.folder / MODEL), exported.folder / MODEL
+        plan = uniform_plan(graph, "int8" if precision == "int8" else "fp32")
+        if calibrated is not None:
+            flavour = FLAVOURS[backend].reduced() if job.target.reduced_range else FLAVOURS[backend]
+            source = folder / "flavoured.onnx"
+            write_onnx(emit(graph, plan, read_ranges(calibrated), flavour), source)
+        lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
+        (folder / "flavoured.onnx").unlink(missing_ok=True)
+        record = {
+            "files": {role: path.relative_to(folder).as_posix() for role, path in lowered.files.items()},
+            "options": lowered.options,
+            "layers": [asdict(layer) for layer in _intended(graph, plan, precision)],
+        }
+        (folder / VARIANT).write_text(json.dumps(record, indent=1) + "\n")
+
+    inputs = {
+        "model": exported,
+        "ranges": calibrated,
+        "backend": backend,
+        "precision": precision,
+        "target": job.target.model_dump(mode="json"),
+    }
+    return job.stage("lower", inputs, work, code=("quantize", "graph", "backends"))
+
+
+def _intended(graph: ir.Model, plan: QuantPlan, precision: str) -> list[LayerPlan]:
+    """Each layer's precision: as planned where it is quantized, else the whole model's."""
+    return [
+        LayerPlan(
+            one.name, one.op, one.weight, chosen.precision if chosen.precision != "fp32" else precision, chosen.reason
+        )
+        for one in weighted_layers(graph)
+        for chosen in [plan.layers[one.weight]]
+    ]
+
+
+def read_facts(exported: Stage) -> Facts:
+    """What is known of an exported graph."""
+    return TypeAdapter(Facts).validate_json((exported.folder / FACTS).read_bytes())
+
+
+def read_ranges(calibrated: Stage) -> dict[str, Range]:
+    """The ranges a calibration left."""
+    raw = json.loads((calibrated.folder / "ranges.json").read_bytes())
+    return {name: Range(low, high) for name, (low, high) in raw.items()}
+
+
+def _write_facts(folder: Path, facts: Facts) -> None:
+    (folder / FACTS).write_bytes(TypeAdapter(Facts).dump_json(facts, indent=1) + b"\n")
+
+
+def _some_samples(job: Job, split: str, count: int) -> NDArray[Any]:
+    return job.splits.preprocess(read(job.splits.rows[split]).images[:count])
+
+
+def _specs(values: Iterable[ir.Value]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            str(value.name),
+            str(value.dtype.numpy()) if value.dtype else "unknown",
+            tuple(size if isinstance(size, int) else str(size) for size in value.shape or ()),
+        )
+        for value in values
+    )
+
+
+def _check_fits(job: Job, file: Path, inputs: tuple[TensorSpec, ...]) -> None:
+    """Refuse a graph that the data cannot feed, before anything is spent on it."""
+    if len(inputs) != 1:
+        names = ", ".join(spec.name for spec in inputs)
+        raise ModelError(f"{file}: has {len(inputs)} inputs ({names}); image data feeds exactly one")
+    spec, expected = inputs[0], job.input_shape
+    sizes = spec.shape[1:]
+    fits = len(sizes) == len(expected) and all(
+        isinstance(a, str) or a == b for a, b in zip(sizes, expected, strict=True)
+    )
+    if spec.dtype != "float32" or not fits:
+        raise ModelError(
+            f"{file}: input {spec.name} is {spec.dtype}{list(spec.shape)}, but {job.splits.info.name} gives"
+            f" float32{['batch', *expected]}: choose other data (--data) or another model"
+        )

@@ -1,0 +1,187 @@
+"""Put what the stages made into a bundle, and the bundle where the user wants it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import TypeAdapter
+
+from edgeprune.bundle import CORE, LayerPlan, Variant, open_bundle, seal
+from edgeprune.cache import RECORD, Stage
+from edgeprune.data.datasets import read
+from edgeprune.errors import CorruptError, InputError, OutputError
+from edgeprune.pipeline.artifact import VARIANT, read_facts
+from edgeprune.pipeline.job import Job, versions
+from edgeprune.pipeline.network import PRUNING
+
+SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that goes into one bundle."""
+
+    network: Stage | None
+    """The pruned torch model; None where the model came as a graph."""
+    dense: Stage
+    """The unpruned graph."""
+    exported: Stage
+    """The graph that the variants hold; `dense` itself where nothing was pruned."""
+    baseline: Stage
+    """The unpruned graph, lowered to ONNX Runtime in FP32."""
+    variants: Sequence[tuple[str, str, Stage]]
+    """Backend, precision and files."""
+
+    @property
+    def baseline_is_variant(self) -> bool:
+        """Whether the baseline is the FP32 variant itself, so that the same file is not kept and timed twice."""
+        return any(stage.key == self.baseline.key for _, _, stage in self.variants)
+
+
+def assemble(job: Job, parts: Parts) -> Stage:
+    """A sealed bundle."""
+
+    def work(folder: Path) -> None:
+        splits, recipe, facts = job.splits, _portable_recipe(job), read_facts(parts.exported)
+        variants = [
+            _take(stage, backend, precision, folder, f"{backend}-{precision}")
+            for backend, precision, stage in parts.variants
+            if stage.key != parts.baseline.key
+        ]
+        name = "ort-fp32" if parts.baseline_is_variant else "baseline"
+        baseline = _take(parts.baseline, "ort", "fp32", folder, name)
+        _write_json(folder / "preprocess.json", splits.preprocess.to_json())
+        _write_json(folder / "labels.json", list(splits.info.classes))
+        (folder / "target.json").write_text(job.target.model_dump_json(indent=1) + "\n")
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+        pruning = {"pruner": "none"}
+        if parts.network is not None:
+            for name in ("pruned.safetensors", "architecture.json"):
+                shutil.copyfile(parts.network.folder / name, folder / name)
+            pruning = json.loads((parts.network.folder / PRUNING).read_bytes())
+        samples: dict[str, Any] = {
+            facts.inputs[0].name: splits.preprocess(read(splits.rows["select"]).images[:SAMPLES])
+        }
+        np.savez(folder / "samples.npz", **samples)
+        core = {
+            "model": job.recipe.model,
+            "target": job.target.name,
+            "inputs": facts.inputs,
+            "outputs": facts.outputs,
+            "untrained": job.untrained,
+            "baseline": baseline,
+            "variants": tuple(variants),
+            "splits": splits.record(),
+            "budgets": job.recipe.budgets.model_dump(),
+            "pruning": pruning | {"macs_dense": read_facts(parts.dense).macs, "macs": facts.macs},
+            "assumptions": job.target.assumes,
+            "versions": versions(),
+            "seed": job.recipe.seed,
+            "command": _command(job),
+            "recipe": recipe,
+        }
+        seal(folder, core)
+
+    inputs = {
+        "baseline": parts.baseline,
+        "dense": parts.dense,
+        "exported": parts.exported,
+        "network": parts.network,
+        "variants": [[backend, precision, stage.key] for backend, precision, stage in parts.variants],
+        "recipe": _portable_recipe(job),
+        "splits": TypeAdapter(dict[str, Any]).dump_python(job.splits.record(), mode="json"),
+        "target": job.target.model_dump(mode="json"),
+    }
+    return job.stage("bundle", inputs, work, code=("bundle", "pipeline"))
+
+
+def check_out(out: Path) -> None:
+    """Refuse, before any work, a place where the bundle could not be put.
+
+    Raises OutputError where `out` is a file or a folder with other things in it, or cannot be written.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out}: is a file: choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not (out / CORE).is_file():
+        raise OutputError(f"{out}: holds other things than a bundle: choose another --out, or empty it")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        probe = _beside(out, "probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"{out.parent}: cannot be written ({error.strerror}): choose another --out") from error
+
+
+def place(stage: Stage, out: Path) -> None:
+    """Copy a sealed bundle to `out` so that it appears whole; an equal one already there stays, measurements and all."""
+    try:
+        if open_bundle(out).sha256 == open_bundle(stage.folder).sha256:
+            return
+    except (InputError, CorruptError):
+        pass  # none there, or a damaged one: replaced
+    _sweep(out)
+    partial, old = _beside(out, "partial"), _beside(out, "old")
+    try:
+        shutil.copytree(stage.folder, partial, ignore=shutil.ignore_patterns(RECORD))
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+    except OSError as error:
+        raise OutputError(
+            f"{out}: the bundle cannot be written ({error}): make room or choose another --out"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _take(stage: Stage, backend: str, precision: str, folder: Path, name: str) -> Variant:
+    """Copy a lowered variant's files into the bundle."""
+    record = json.loads((stage.folder / VARIANT).read_bytes())
+    place = Path("baseline") if name == "baseline" else Path("variants") / name
+    files = {}
+    for role, relative in record["files"].items():
+        (folder / place / relative).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(stage.folder / relative, folder / place / relative)
+        files[role] = (place / relative).as_posix()
+    return Variant(
+        name, backend, precision, files, record["options"], tuple(LayerPlan(**layer) for layer in record["layers"])
+    )
+
+
+def _portable_recipe(job: Job) -> dict[str, Any]:
+    """The recipe without the folder its weights lay in, which says nothing about the result."""
+    recipe: dict[str, Any] = job.recipe.model_dump(mode="json", exclude_none=True)
+    if job.recipe.weights is not None:
+        recipe["weights"] = job.recipe.weights.name
+    return recipe
+
+
+def _command(job: Job) -> str:
+    speed = " --speed-only" if job.untrained else ""
+    return f"edgeprune compile --recipe recipe.yaml --target {job.target.name}{speed}"
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+def _beside(out: Path, what: str) -> Path:
+    return out.with_name(f".{out.name}.{os.getpid()}.{what}")
+
+
+def _sweep(out: Path) -> None:
+    """Remove what killed processes left beside `out`."""
+    for path in out.parent.glob(f".{out.name}.*.*"):
+        pid = path.name.split(".")[-2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

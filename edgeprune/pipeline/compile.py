@@ -1,0 +1,101 @@
+"""Compile: every stage in order, each done once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeprune.bench import Settings
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.cache import StageCache
+from edgeprune.data.splits import resolve_splits
+from edgeprune.errors import ConfigError, MissingError
+from edgeprune.pipeline.job import Job
+from edgeprune.pipeline.measure import measure_bundle
+from edgeprune.progress import SILENT, Progress
+from edgeprune.recipe import PRECISIONS, Recipe
+from edgeprune.registry import require, unknown
+from edgeprune.results import Measured
+from edgeprune.targets.target import Target
+
+
+def compile_bundle(
+    recipe: Recipe,
+    target: Target,
+    *,
+    out: Path,
+    backends: tuple[str, ...] | None = None,
+    cache: StageCache,
+    settings: Settings | None = None,
+    progress: Progress = SILENT,
+    speed_only: bool = False,
+) -> tuple[Bundle, Measured]:
+    """Train, prune, export, calibrate, quantize, lower, bundle and measure.
+
+    `out` appears whole or stays as it was; it may only replace an older bundle. Where `target` is not this machine
+    nothing is timed and accuracy is simulated. What the budgets make of the result is `choose.verdict`'s to say.
+    """
+    require("torch", "torch_pruning", "onnx", "onnx_ir", "onnxsim", "safetensors", "onnxruntime", extra="compile")
+    from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
+
+    assemble.check_out(out)
+    wanted = _variants(target, backends, recipe.quantize.precision)
+    _check_budgets(recipe, target)
+    job = Job(_for_graphs(recipe), target, resolve_splits(recipe.data), cache, progress, speed_only)
+    if job.from_onnx:
+        weights, dense = None, artifact.adopt(job, Path(recipe.model))
+        exported = dense
+    else:
+        trained = network.train(job)
+        dense = artifact.export(job, trained, network.dense(job, trained))
+        weights = network.recover(job, network.prune(job, trained))
+        exported = dense
+        if job.recipe.prune.pruner != "none":
+            exported = artifact.export(job, weights, network.pruned(job, weights))
+    calibrated = artifact.ranges(job, exported) if any(precision == "int8" for _, precision in wanted) else None
+    parts = assemble.Parts(
+        weights,
+        dense,
+        exported,
+        artifact.lower(job, dense, None, "ort", "fp32"),
+        [
+            (backend, kind, artifact.lower(job, exported, calibrated if kind == "int8" else None, backend, kind))
+            for backend, kind in wanted
+        ],
+    )
+    assemble.place(assemble.assemble(job, parts), out)
+    bundle = open_bundle(out)
+    return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
+
+
+def _variants(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> list[tuple[str, str]]:
+    """Backend and precision of every variant: down to the one asked for, from those that the target executes."""
+    for backend in backends or ():
+        if backend not in target.backends:
+            raise unknown(f"backend of target {target.name}", backend, target.backends)
+    allowed = PRECISIONS[: PRECISIONS.index(narrowest) + 1]
+    chosen = {name: use for name, use in target.backends.items() if backends is None or name in backends}
+    if not any(narrowest in use.precisions for use in chosen.values()):
+        offered = sorted({precision for use in chosen.values() for precision in use.precisions})
+        raise ConfigError(
+            f"target {target.name} does not execute {narrowest} in {', '.join(chosen)}: {', '.join(offered)}"
+        )
+    return [(name, precision) for name, use in chosen.items() for precision in allowed if precision in use.precisions]
+
+
+def _check_budgets(recipe: Recipe, target: Target) -> None:
+    if recipe.budgets.max_latency_ms is not None and not target.local:
+        raise MissingError(
+            f"a latency budget cannot be judged: {target.name} is not this machine:"
+            " leave it out, or compile on the device with --target cpu"
+        )
+
+
+def _for_graphs(recipe: Recipe) -> Recipe:
+    """A graph is not pruned: asking for it is refused, the default is not asking."""
+    if not recipe.model.endswith(".onnx"):
+        return recipe
+    if "pruner" in recipe.prune.model_fields_set and recipe.prune.pruner != "none":
+        raise ConfigError(
+            f"{recipe.model}: an ONNX file cannot be pruned: give the module as file.py:factory, or --pruner none"
+        )
+    return recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"pruner": "none"})})

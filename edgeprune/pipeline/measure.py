@@ -1,0 +1,72 @@
+"""Measure a bundle on this machine, once per environment, and choose its default variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from edgeprune.bench import EvalSplit, Settings, measure
+from edgeprune.bundle import MEASURED, Bundle
+from edgeprune.cache import StageCache
+from edgeprune.choose import choose_default
+from edgeprune.data.datasets import read
+from edgeprune.data.splits import Splits, resolve_splits
+from edgeprune.errors import DataError
+from edgeprune.progress import SILENT, Progress
+from edgeprune.recipe import Recipe
+from edgeprune.report.html import render
+from edgeprune.results import Environment, Measured, read_measured, write
+from edgeprune.targets.target import Target
+from edgeprune.transport.local import LocalTransport
+from edgeprune.worker.probe import probe
+
+REPORT = "report.html"
+
+
+def measure_bundle(
+    bundle: Bundle, *, cache: StageCache, settings: Settings | None = None, progress: Progress = SILENT
+) -> Measured:
+    """Measure every variant beside the baseline; leave `measured.json` and `report.html` in the bundle.
+
+    A measurement is found again only for this very bundle in this very environment. Raises DataError where the data at
+    hand are not those that the bundle was made with.
+    """
+    settings = settings or Settings()
+    recipe = Recipe.model_validate(bundle.core.recipe)
+    target = Target.model_validate_json((bundle.root / "target.json").read_bytes())
+
+    def work(folder: Path) -> None:
+        splits = _same_splits(bundle, recipe)
+        chosen = [evaluation(bundle, splits, name) for name in splits.reported]
+        baseline, found = measure(bundle, target, chosen, settings, transport=LocalTransport(), progress=progress)
+        write(choose_default(baseline, found, recipe.budgets), folder / MEASURED)
+
+    inputs = {
+        "bundle": bundle.sha256,
+        "environment": TypeAdapter(Environment).validate_python(probe()).fingerprint(),
+        "settings": TypeAdapter(Settings).dump_python(settings, mode="json"),
+    }
+    code = ("bench", "worker", "measure", "meters", "backends", "results", "choose")
+    stage = cache.run("measure", inputs, work, code=code, progress=progress)
+    measured = read_measured(stage.folder / MEASURED)
+    write(measured, bundle.measured_path)
+    (bundle.root / REPORT).write_text(render([(bundle.core, measured)]), encoding="utf-8")
+    return measured
+
+
+def _same_splits(bundle: Bundle, recipe: Recipe) -> Splits:
+    splits = resolve_splits(recipe.data)
+    for name, recorded in bundle.core.splits.items():
+        if name in splits.rows and splits.fingerprint(name) != recorded.sha256:
+            raise DataError(
+                f"{bundle.root}: the {name} samples ({splits.rows[name]}) are not those of its compilation: compile again"
+            )
+    return splits
+
+
+def evaluation(bundle: Bundle, splits: Splits, name: str) -> EvalSplit:
+    """A split as `bench` wants it; without labels where the weights are random."""
+    samples = read(splits.rows[name])
+    inputs = {bundle.core.inputs[0].name: splits.preprocess(samples.images)}
+    return EvalSplit(name, inputs, None if bundle.core.untrained else samples.labels)
