@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from edgeprune.errors import BudgetError, EdgePruneError, FallbackError
 from edgeprune.recipe import Budgets
 from edgeprune.results import Measured, Measurement
 
 MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """A budget that is not met."""
+
+    text: str
+    excess: float
+    """How far it is missed, to find the closest: points of accuracy, or the excess over what is allowed, as a ratio."""
 
 
 def choose_default(baseline: Measurement, measurements: Sequence[Measurement], budgets: Budgets) -> Measured:
@@ -29,21 +40,25 @@ def choose_default(baseline: Measurement, measurements: Sequence[Measurement], b
     return Measured(None, "no variant is within the budgets", baseline, tuple(measurements))
 
 
-def shortfalls(one: Measurement, budgets: Budgets) -> list[str]:
-    """Every budget this variant does not meet, in words; accuracy is judged on the select split."""
+def shortfalls(one: Measurement, budgets: Budgets) -> list[Shortfall]:
+    """Every budget this variant does not meet; accuracy is judged on the select split."""
     found = []
     for accuracy in one.accuracy:
         if accuracy.split == "select" and accuracy.drop is not None:
             lost = 100 * accuracy.drop.estimate
             if lost > budgets.max_drop + 1e-9:
-                found.append(f"loses {lost:.2f} points on the select split, {budgets.max_drop:g} allowed")
+                text = f"loses {lost:.2f} points on the select split, {budgets.max_drop:g} allowed"
+                found.append(Shortfall(text, lost - budgets.max_drop))
     size_mb = one.size_bytes / MB
     if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:
-        found.append(f"is {size_mb:.3f} MB, {budgets.max_size_mb:g} allowed")
+        text = f"is {size_mb:.3f} MB, {budgets.max_size_mb:g} allowed"
+        found.append(Shortfall(text, size_mb / budgets.max_size_mb - 1))
     p50 = one.percentile_ms(50)
-    if budgets.max_latency_ms is not None and (p50 is None or p50 > budgets.max_latency_ms):
-        took = "an unknown time" if p50 is None else f"{p50:.3f} ms"
-        found.append(f"takes {took}, {budgets.max_latency_ms:g} allowed")
+    if budgets.max_latency_ms is not None and p50 is None:
+        found.append(Shortfall(f"takes an unknown time, {budgets.max_latency_ms:g} ms allowed", math.inf))
+    elif budgets.max_latency_ms is not None and p50 is not None and p50 > budgets.max_latency_ms:
+        text = f"takes {p50:.3f} ms, {budgets.max_latency_ms:g} allowed"
+        found.append(Shortfall(text, p50 / budgets.max_latency_ms - 1))
     return found
 
 
@@ -61,9 +76,10 @@ def verdict(measured: Measured, budgets: Budgets, precision: str, *, allow_fallb
                     f" {first.name} ({first.effective}: {first.reason}): --allow-fallback accepts that"
                 )
     if measured.default is None:
-        closest = min(measured.measurements, key=lambda one: len(shortfalls(one, budgets)))
+        closest = min(measured.measurements, key=lambda one: sum(missed.excess for missed in shortfalls(one, budgets)))
+        missed = ", ".join(shortfall.text for shortfall in shortfalls(closest, budgets))
         return BudgetError(
-            f"no variant is within the budgets; closest: {closest.variant} {', '.join(shortfalls(closest, budgets))}:"
-            " keep more (--keep, --precision) or allow more (--max-drop, --max-size-mb, --max-latency-ms)"
+            f"no variant is within the budgets; closest: {closest.variant} {missed}: change what is kept"
+            " (--keep, --precision) or what is allowed (--max-drop, --max-size-mb, --max-latency-ms)"
         )
     return None

@@ -47,7 +47,7 @@ def test_where_nothing_was_timed_the_smallest_is_the_default_and_says_so():
 
 def test_every_budget_that_is_missed_is_named():
     budgets = Budgets(max_drop=0.5, max_latency_ms=0.1, max_size_mb=0.0001)
-    missed = " ".join(shortfalls(measured("ort-int8", lost=2), budgets))
+    missed = " ".join(shortfall.text for shortfall in shortfalls(measured("ort-int8", lost=2), budgets))
     assert "2.00 points" in missed
     assert "1.000 ms" in missed
     assert "0.001 MB" in missed
@@ -62,6 +62,12 @@ def test_a_missed_budget_ends_with_the_closest_variant():
     error = verdict(found, Budgets(), "int8", allow_fallback=False)
     assert isinstance(error, BudgetError)
     assert "closest: ort-int8 loses 2.00 points" in str(error)
+
+
+def test_the_closest_of_several_is_the_one_that_misses_by_least():
+    budgets = Budgets(max_size_mb=0.0001)
+    found = choose_default(BASELINE, [measured("ort-fp32", size=900), measured("ort-int8", size=300)], budgets)
+    assert "closest: ort-int8 is 0.000 MB" in str(verdict(found, budgets, "int8", allow_fallback=False))
 
 
 def test_a_fallback_ends_the_command_unless_it_is_allowed():

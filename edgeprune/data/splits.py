@@ -52,7 +52,10 @@ def resolve_splits(part: DataPart) -> Splits:
     """
     info = describe(part.name)
     rows = {name: chosen for name in ("train", *JUDGES) if (chosen := getattr(part, name) or info.splits.get(name))}
-    rows |= part.also_report
+    also = part.also_report or {
+        name: more for name, more in info.splits.items() if name not in rows and part.report is None
+    }
+    rows |= also
     observer = "minmax"
     calibration = part.calibration or (info.calibration if part.calibrate is None else None)
     if calibration is not None:
@@ -62,7 +65,7 @@ def resolve_splits(part: DataPart) -> Splits:
     if missing := [name for name in JUDGES if name not in rows]:
         raise ConfigError(f"data {part.name}: no rows for {', '.join(missing)}: give them in the recipe under `data:`")
     hashes = {name: digests(chosen) for name, chosen in rows.items()}
-    _assert_disjoint(hashes, {*JUDGES, *part.also_report})
+    _assert_disjoint(hashes, {*JUDGES, *also})
     preprocess = info.preprocess
     if part.normalize is not None:
         preprocess = Preprocess(preprocess.levels, part.normalize.mean, part.normalize.std)

@@ -122,7 +122,7 @@ def check_out(out: Path) -> None:
 
 
 def place(stage: Stage, out: Path) -> None:
-    """Copy a sealed bundle to `out` so that it appears whole; an equal one already there stays, measurements and all."""
+    """Copy a sealed bundle to `out` so that it appears whole; an equal one there stays, measurements and all."""
     try:
         if open_bundle(out).sha256 == open_bundle(stage.folder).sha256:
             return
@@ -131,7 +131,11 @@ def place(stage: Stage, out: Path) -> None:
     _sweep(out)
     partial, old = _beside(out, "partial"), _beside(out, "old")
     try:
-        shutil.copytree(stage.folder, partial, ignore=shutil.ignore_patterns(RECORD))
+        for path in sorted(stage.folder.rglob("*")):
+            if path.is_file() and path.name != RECORD:
+                copy = partial / path.relative_to(stage.folder)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
         if out.exists():
             out.rename(old)
         partial.rename(out)

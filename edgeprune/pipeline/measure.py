@@ -60,7 +60,7 @@ def _same_splits(bundle: Bundle, recipe: Recipe) -> Splits:
     for name, recorded in bundle.core.splits.items():
         if name in splits.rows and splits.fingerprint(name) != recorded.sha256:
             raise DataError(
-                f"{bundle.root}: the {name} samples ({splits.rows[name]}) are not those of its compilation: compile again"
+                f"{bundle.root}: the {name} samples ({splits.rows[name]}) are not those it was made with: compile again"
             )
     return splits
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 from edgeprune.bundle import sha256_of
 from edgeprune.cache import Stage
@@ -44,7 +44,7 @@ def train(job: Job) -> Stage:
             load_weights(model, recipe.weights)
         elif not job.untrained:
             _fit(job, model, recipe.train.epochs, folder)
-        save_file(model.state_dict(), folder / DENSE)
+        (folder / DENSE).write_bytes(serialize(model.state_dict()))
 
     return job.stage("train", inputs, work, code=("models", "train", "data"), resumable=True)
 
@@ -58,12 +58,10 @@ def prune(job: Job, dense: Stage) -> Stage:
     def work(folder: Path) -> None:
         model = _drawn(job)
         load_weights(model, dense.folder / DENSE)
-        example = torch.zeros(1, *job.input_shape)
         if recipe.prune.pruner == "none":
             log, report = surgery.SurgeryLog(), {}
         else:
-            pruner = MagnitudePruner(model, example, keep=recipe.prune.keep, align=job.target.channel_alignment)
-            pruner.step()
+            pruner = _cut(job, model)
             log, report = pruner.log, asdict(pruner.report)
         surgery.save(folder, model, log, recipe.model, _arguments(job))
         (folder / PRUNING).write_text(json.dumps(recipe.prune.model_dump() | report, indent=1) + "\n")
@@ -104,6 +102,22 @@ def dense(job: Job, trained: Stage) -> torch.nn.Module:
 def pruned(job: Job, recovered: Stage) -> torch.nn.Module:
     """The pruned network with its weights, in evaluation mode."""
     return surgery.reload(recovered.folder, job.recipe.model).eval()
+
+
+def _cut(job: Job, model: torch.nn.Module) -> MagnitudePruner:
+    """Prune to the fraction asked for, in the widest alignment up to the target's that allows it."""
+    example, wide = torch.zeros(1, *job.input_shape), job.target.channel_alignment
+    for align in [wide >> shift for shift in range(wide.bit_length())]:
+        pruner = MagnitudePruner(model, example, keep=job.recipe.prune.keep, align=align)
+        try:
+            pruner.step()
+        except ConfigError as error:
+            if align == 1:
+                raise
+            job.progress.say(f"prune: {error}: trying {align // 2}")
+        else:
+            break
+    return pruner
 
 
 def _factory(job: Job) -> dict[str, Any]:

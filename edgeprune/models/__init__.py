@@ -1,0 +1,1 @@
+"""The architectures that have a name, and the way in for those of the user."""

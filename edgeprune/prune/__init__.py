@@ -1,0 +1,1 @@
+"""Making a network physically smaller: a pruner chooses channels, surgery removes them."""

@@ -1,0 +1,1 @@
+"""Fitting weights to samples, and scoring samples with them."""

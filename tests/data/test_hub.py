@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+PROGRAM = """
+import sys
+from edgeprune.data.encoded import decode
+from edgeprune.data.hub import read
+encoded = read(sys.argv[1], "train", "img", 2, None)
+print(decode(encoded)[:, 0, 0, 0].tolist(), encoded.labels.tolist(), encoded.places[0].rpartition(":")[2])
+"""
+
+
+def test_the_datasets_library_gives_the_rows_with_their_bytes_as_stored(tmp_path):
+    images = []
+    for value in range(5):
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((4, 4, 3), value, np.uint8)).save(buffer, "PNG")
+        images.append({"bytes": buffer.getvalue(), "path": None})
+    features = (
+        b'{"info": {"features": {"img": {"_type": "Image"}, "label": {"names": ["a", "b"], "_type": "ClassLabel"}}}}'
+    )
+    table = pa.table({"img": images, "label": [0, 1, 0, 1, 0]}).replace_schema_metadata({b"huggingface": features})
+    repository = tmp_path / "set"  # the library takes a folder where it takes a repository of the hub
+    repository.mkdir()
+    pq.write_table(table, repository / "train-00000-of-00001.parquet")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(repository)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[2, 3, 4] [0, 1, 0] train row 2"

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgeprune.data.datasets import Samples, describe, read
+from edgeprune.errors import DataError, MissingError, ModelError, OutputError
+from edgeprune.metrics import top1
+from edgeprune.models.zoo import build
+from edgeprune.progress import Silent
+from edgeprune.recipe import Rows, TrainPart
+from edgeprune.train.evaluate import evaluate
+from edgeprune.train.fit import fit
+
+INFO = describe("digits")
+FEW = read(Rows(source="digits:all", stop=150))
+PARTS = {
+    "adam": TrainPart(batch=32),
+    "sgd": TrainPart(batch=32, optimizer="sgd", lr=0.05, weight_decay=1e-4, augment=True),
+    "bf16": TrainPart(batch=32, precision="bf16"),
+}
+
+
+class Listening(Silent):
+    """Keeps what is said, and breaks off after so many batches."""
+
+    def __init__(self, batches=math.inf):
+        self.left = batches
+        self.said = []
+
+    @contextmanager
+    def task(self, name, total=None):
+        yield self
+
+    def advance(self, steps=1, note=""):
+        self.left -= steps
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+    def say(self, text):
+        self.said.append(text)
+
+
+def network():
+    """With all that has a state of its own in training: batch normalization and dropout."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Dropout(0.3), nn.Linear(216, 10)
+    )
+
+
+def trained(part=PARTS["adam"], model=None, *, samples=FEW, epochs=4, seed=3, **how):
+    model = model or network()
+    for _ in fit(model, samples, INFO.preprocess, part, epochs=epochs, seed=seed, **how):
+        pass
+    return model
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_digits_are_learnt_in_seconds():
+    torch.manual_seed(0)
+    model = build("cnn", input_shape=(1, 8, 8), classes=10)
+    losses = [
+        epoch.loss for epoch in fit(model, read(INFO.splits["train"]), INFO.preprocess, TrainPart(), epochs=12, seed=0)
+    ]
+    assert losses[-1] < losses[0] / 10
+    samples = read(INFO.splits["select"])
+    assert (top1(evaluate(model, samples, INFO.preprocess)) == samples.labels).mean() > 0.93
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+def test_a_seed_decides_the_weights_whatever_else_draws_random_numbers(part):
+    first = trained(part)
+    torch.manual_seed(99)
+    assert same(first, trained(part))
+    assert not same(first, trained(part, seed=4))
+
+
+@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("batches", [5, 7, 14])  # an epoch has 5: between epochs and within one
+def test_a_run_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one(tmp_path, part, batches):
+    checkpoint = tmp_path / "checkpoint"
+    with pytest.raises(KeyboardInterrupt):
+        trained(part, checkpoint=checkpoint, progress=Listening(batches))
+    resumed = network()
+    indices = [
+        epoch.index for epoch in fit(resumed, FEW, INFO.preprocess, part, epochs=4, seed=3, checkpoint=checkpoint)
+    ]
+    assert indices == list(range(batches // 5, 4))
+    assert same(resumed, trained(part))
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    model = trained(checkpoint=tmp_path / "checkpoint")
+    progress = Listening(batches=0)
+    assert same(trained(checkpoint=tmp_path / "checkpoint", progress=progress), model)
+    assert not progress.said
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
+def test_a_torn_checkpoint_is_told_and_ignored(tmp_path, kept):
+    checkpoint = tmp_path / "checkpoint"
+    model = trained(checkpoint=checkpoint)
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
+    progress = Listening()
+    assert same(trained(checkpoint=checkpoint, progress=progress), model)
+    assert len(progress.said) == 1
+    assert "torn or damaged" in progress.said[0]
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 4}, {"epochs": 5}, {"part": PARTS["sgd"]}, {"samples": Samples(FEW.images, FEW.labels[::-1])}]
+)
+def test_a_checkpoint_of_another_training_is_told_and_ignored(tmp_path, change):
+    trained(checkpoint=tmp_path / "checkpoint")
+    progress = Listening()
+    resumed = trained(checkpoint=tmp_path / "checkpoint", progress=progress, **change)
+    assert "other settings" in progress.said[0]
+    assert same(resumed, trained(**change))
+
+
+def test_the_checkpoint_holds_no_code(tmp_path):
+    trained(checkpoint=tmp_path / "checkpoint", epochs=1)
+    assert torch.load(tmp_path / "checkpoint", weights_only=True)["done"] == 1
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_training_that_diverges_is_told_with_its_epoch_and_what_to_try():
+    part = TrainPart(optimizer="sgd", lr=1e12)
+    with pytest.raises(ModelError, match=r"diverged in epoch [1-3] of 3 .*it is 1e\+12, try 1e\+11"):
+        trained(part, nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 10)), epochs=3)
+
+
+def test_the_last_batch_is_never_a_single_sample():
+    samples = Samples(FEW.images[:33], FEW.labels[:33])  # 32 + 1 would break batch normalization of 1x1 maps
+    model = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
+    trained(TrainPart(batch=32), model, samples=samples, epochs=1)
+
+
+def test_every_batch_is_told_and_the_layout_of_the_weights_is_given_back():
+    class Counting(Silent):
+        batches = 0
+
+        @contextmanager
+        def task(self, name, total=None):
+            assert (name, total) == ("epoch 1/1", 5)
+            yield self
+
+        def advance(self, steps=1, note=""):
+            self.batches += steps
+
+    progress = Counting()
+    model = trained(epochs=1, progress=progress)
+    assert progress.batches == 5
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
+def test_what_cannot_be_done_is_told(tmp_path):
+    nothing = Samples(np.empty((0, 8, 8, 1), np.uint8), np.empty(0, np.int64))
+    with pytest.raises(DataError, match="no samples to train on"):
+        trained(samples=nothing)
+    with pytest.raises(MissingError, match="CUDA devices"):
+        trained(TrainPart(device="cuda:63"))
+    with pytest.raises(OutputError, match="cannot be written"):
+        trained(epochs=1, checkpoint=tmp_path / "no such folder" / "checkpoint")
+
+
+def test_no_epochs_leave_the_weights():
+    assert same(trained(epochs=0), network())
