@@ -144,9 +144,7 @@ def _expand(text: str, path: Path) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            raise ConfigError(
-                f"{path}: ${{{name}}} is not set in the environment: e.g. {name}=DIR edgeprune ..."
-            )
+            raise ConfigError(f"{path}: ${{{name}}} is not set in the environment: e.g. {name}=DIR edgeprune ...")
         return os.environ[name]
 
     return re.sub(r"\$\{(\w+)\}", value, text)

@@ -72,7 +72,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
         }
         np.savez(folder / "samples.npz", **samples)
         core = {
-            "model": job.recipe.model,
+            "model": recipe["model"],
             "target": job.target.name,
             "inputs": facts.inputs,
             "outputs": facts.outputs,
@@ -163,8 +163,9 @@ def _take(stage: Stage, backend: str, precision: str, folder: Path, name: str) -
 
 
 def _portable_recipe(job: Job) -> dict[str, Any]:
-    """The recipe without the folder its weights lay in, which says nothing about the result."""
+    """The recipe without the folders its files lay in, which say nothing about the result."""
     recipe: dict[str, Any] = job.recipe.model_dump(mode="json", exclude_none=True)
+    recipe["model"] = Path(job.recipe.model).name
     if job.recipe.weights is not None:
         recipe["weights"] = job.recipe.weights.name
     return recipe

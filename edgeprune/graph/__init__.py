@@ -1,0 +1,1 @@
+"""Operations on ONNX graphs, as `onnx_ir.Model`: read, clean, count, find the layers with weights."""

@@ -1,0 +1,110 @@
+"""Read an ONNX file that somebody else may have written: what cannot be used is refused here, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from edgeprune.errors import CorruptError, ModelError
+
+OPSETS = range(9, 25)
+"""Opsets of the default domain that are read."""
+
+
+def read_onnx(path: Path) -> ir.Model:
+    """Read a model with all its tensors in memory and the shapes of its values inferred.
+
+    Raises CorruptError where the file is missing or its bytes are no ONNX model, ModelError where the model is one
+    that cannot be used: its opset, an operator the opset does not have, tensors outside its folder, or shapes that
+    contradict each other.
+    """
+    if not path.is_file():
+        raise CorruptError(f"{path}: no such file")
+    try:
+        proto = onnx.load(path, format="protobuf", load_external_data=False)
+    except DecodeError as error:
+        raise CorruptError(f"{path}: not an ONNX file, or cut short: export or copy it again") from error
+    for entry in proto.opset_import:
+        entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
+    if not proto.opset_import or not proto.graph.output:
+        raise CorruptError(f"{path}: not an ONNX model: it has no opset or no outputs")
+    try:
+        _check_operators(proto, path)
+        _check_external(proto, path)
+        onnx.checker.check_model(str(path))
+        onnx.load_external_data_for_model(proto, str(path.parent))
+        model: ir.Model = ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True))
+        ir.to_proto(model)  # text that is not UTF-8 shows only when it is written
+    except (ModelError, CorruptError):
+        raise
+    except Exception as error:  # the readers above raise nearly anything for a malformed graph
+        raise ModelError(f"{path}: the graph is not valid ONNX: {_first_line(error)}") from error
+    return model
+
+
+def opset(model: ir.Model) -> int:
+    """The model's opset in the default domain."""
+    return model.opset_imports[""]
+
+
+def _check_operators(proto: onnx.ModelProto, path: Path) -> None:
+    version = next((entry.version for entry in proto.opset_import if entry.domain == ""), None)
+    if version is None or version not in OPSETS:
+        found = "no opset of the default domain" if version is None else f"opset {version}"
+        raise ModelError(f"{path}: {found}: opsets {OPSETS.start} to {OPSETS.stop - 1} are read; export it again")
+    for node in _nodes(proto.graph):
+        if node.domain in ("", "ai.onnx") and not _exists(node.op_type, version):
+            where = node.name or next(iter(node.output), "?")
+            raise ModelError(f"{path}: node '{where}': ONNX opset {version} has no operator {node.op_type}")
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+            for subgraph in attribute.graphs:
+                yield from _nodes(subgraph)
+
+
+def _exists(op_type: str, version: int) -> bool:
+    try:
+        return not onnx.defs.get_schema(op_type, version, "").deprecated
+    except onnx.defs.SchemaError:
+        return False
+
+
+def _check_external(proto: onnx.ModelProto, path: Path) -> None:
+    """Tensors may lie beside the file, but only inside its folder, and whole."""
+    folder = path.resolve().parent
+    for tensor in _tensors(proto.graph):
+        if not onnx.external_data_helper.uses_external_data(tensor):
+            continue
+        info = onnx.external_data_helper.ExternalDataInfo(tensor)
+        file = (folder / info.location).resolve()
+        if not file.is_relative_to(folder):
+            raise ModelError(f"{path}: tensor '{tensor.name}' lies outside the model's folder ({info.location})")
+        if not file.is_file():
+            raise CorruptError(f"{path}: the file of tensor '{tensor.name}' is missing: {file}")
+        needed_bytes = int(info.offset or 0) + int(info.length or 0)
+        if file.stat().st_size < needed_bytes:
+            raise CorruptError(f"{file}: cut short: tensor '{tensor.name}' needs {needed_bytes} bytes")
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in _nodes(graph):
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+            for subgraph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from subgraph.initializer
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

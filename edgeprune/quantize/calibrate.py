@@ -1,0 +1,97 @@
+"""Run real samples through a model and note which range each value takes."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeprune.backends import LOAD
+from edgeprune.backends.backend import Feeds, Runner
+from edgeprune.errors import DataError
+from edgeprune.graph.layers import weighted_layers
+from edgeprune.graph.load import read_onnx
+from edgeprune.graph.save import write_onnx
+from edgeprune.progress import SILENT, Progress
+from edgeprune.quantize.observers import OBSERVERS, Observer
+from edgeprune.quantize.placement import place
+from edgeprune.quantize.spec import Range
+from edgeprune.registry import resolve
+
+FEWEST_SAMPLES = 16
+"""Below this a range says more about the samples than about the data."""
+
+
+def calibrate(
+    model_file: Path, batches: Iterable[Feeds], *, observer: str = "minmax", progress: Progress = SILENT
+) -> dict[str, Range]:
+    """Return the range of every value that is quantized when all layers are.
+
+    One batch is in memory at a time, with the values it causes. Raises DataError where there are too few samples,
+    and where a value is never other than zero, NaN or infinite, naming it.
+    """
+    model = read_onnx(model_file)
+    names = place(model, {layer.weight for layer in weighted_layers(model)}, add_absorbs=False).own
+    observers: dict[str, Observer] = {name: resolve(OBSERVERS, observer, "observer")() for name in names}
+    samples = 0
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder, progress.task("calibrate") as task:
+        file = Path(folder) / "observed.onnx"
+        write_onnx(_with_outputs(model, names), file)
+        for feeds, outputs in _run(file, batches):
+            for name in names:
+                observers[name].observe(_finite(feeds[name] if name in feeds else outputs[name], name))
+            samples += _size(feeds)
+            task.advance(_size(feeds))
+    if samples < FEWEST_SAMPLES:
+        raise DataError(f"{samples} calibration samples: at least {FEWEST_SAMPLES} are needed, some hundreds are usual")
+    return {name: _not_zero(one.range(), name) for name, one in observers.items()}
+
+
+def _with_outputs(model: ir.Model, names: Iterable[str]) -> ir.Model:
+    """The model with these values among its outputs."""
+    graph = model.graph
+    values = ir.convenience.create_value_mapping(graph)
+    present = {value.name for value in (*graph.inputs, *graph.outputs)}
+    graph.outputs.extend(values[name] for name in names if name not in present)
+    return model
+
+
+def _run(file: Path, batches: Iterable[Feeds]) -> Iterator[tuple[Feeds, Mapping[str, NDArray[Any]]]]:
+    runner: Runner | None = None
+    opened_for = 0
+    try:
+        for feeds in batches:
+            if runner is None or _size(feeds) != opened_for:  # the last batch may be smaller
+                if runner is not None:
+                    runner.close()
+                opened_for = _size(feeds)
+                runner = resolve(LOAD, "ort", "backend")({"model": file}, {}, threads=1, batch=opened_for)
+            yield feeds, runner.infer(feeds)
+    finally:
+        if runner is not None:
+            runner.close()
+
+
+def _size(feeds: Feeds) -> int:
+    return len(next(iter(feeds.values())))
+
+
+def _finite(x: NDArray[Any], name: str) -> NDArray[Any]:
+    if not np.isfinite(x).all():
+        raise DataError(
+            f"'{name}' becomes NaN or infinite on the calibration samples: check the weights and the preprocessing"
+        )
+    return x
+
+
+def _not_zero(found: Range, name: str) -> Range:
+    if found.low == found.high == 0:
+        raise DataError(
+            f"'{name}' is zero on every calibration sample: the samples do not fit the model, or the layer is dead"
+        )
+    return found

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+
+from edgeprune.graph.layers import WeightedLayer, weighted_layers
+
+TEXT = """(float[N, 4, 8, 8] x) => (float[N, N] y) {
+  [depthwise] a = Conv<group = 4>(x, dw)
+  [pointwise] b = Conv(a, pw)
+  c = Flatten(b)
+  [dense] d = Gemm<transB = 1>(c, fc)
+  [product] e = MatMul(d, mm)
+  turned = Transpose(e)
+  [of_two_activations] y = MatMul(e, turned)
+}"""
+
+
+@pytest.fixture
+def layers(parse) -> dict[str, WeightedLayer]:
+    shapes = {"dw": (4, 1, 3, 3), "pw": (2, 4, 1, 1), "fc": (5, 72), "mm": (5, 3)}
+    model = parse(TEXT, **{name: np.ones(shape, np.float32) for name, shape in shapes.items()})
+    return {layer.name: layer for layer in weighted_layers(model)}
+
+
+def test_layers_with_constant_weights_are_found_in_order(layers):
+    found = [(layer.op, layer.weight, layer.weight_shape) for layer in layers.values()]
+    assert found == [
+        ("Conv", "dw", (4, 1, 3, 3)),
+        ("Conv", "pw", (2, 4, 1, 1)),
+        ("Gemm", "fc", (5, 72)),
+        ("MatMul", "mm", (5, 3)),
+    ]
+
+
+def test_a_layer_knows_what_it_reads_and_writes_and_costs(layers):
+    assert (layers["depthwise"].input, layers["depthwise"].output) == ("x", "a")
+    assert layers["depthwise"].macs == 4 * 6 * 6 * 9
+    assert layers["dense"].macs == 5 * 72
+
+
+def test_depthwise_is_told_from_dense(layers):
+    assert [layer.depthwise for layer in layers.values()] == [True, False, False, False]
+
+
+def test_the_output_channels_are_counted_along_the_axis(layers):
+    assert [layer.weight_shape[layer.axis] for layer in layers.values()] == [4, 2, 5, 3]
