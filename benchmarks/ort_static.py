@@ -44,6 +44,7 @@ class Samples(CalibrationDataReader):
         self._feeds = iter([{name: image[np.newaxis]} for image in images])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next sample, None after the last."""
         return next(self._feeds, None)
 
 

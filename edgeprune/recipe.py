@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -129,15 +130,21 @@ def read_yaml(path: Path, kind: type[Part]) -> Part:
     return validated(kind, raw, str(path))
 
 
-def validated(kind: type[Part], raw: dict[str, Any], where: str) -> Part:
-    """Check `raw` against a pydantic type; one line for the first fault. Raises ConfigError."""
+def validated(
+    kind: type[Part], raw: dict[str, Any], where: str, names: Mapping[tuple[str, ...], str] | None = None
+) -> Part:
+    """Check `raw` against a pydantic type; one line for the first fault. Raises ConfigError.
+
+    `names` says what a key is called where it was given, e.g. `("prune", "keep")`: `--keep`.
+    """
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
         fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"])
+        path = tuple(str(part) for part in fault["loc"])
+        key = (names or {}).get(path, f"{where}: {'.'.join(path)}")
         known = f"; known keys: {', '.join(kind.model_fields)}" if fault["type"] == "extra_forbidden" else ""
-        raise ConfigError(f"{where}: {key}: {fault['msg'].lower()} (got {fault['input']!r}){known}") from error
+        raise ConfigError(f"{key}: {fault['msg'].lower()} (got {fault['input']!r}){known}") from error
 
 
 def _expand(text: str, path: Path) -> str:

@@ -164,8 +164,11 @@ class Measured:
 def write(record: Measurement | Measured, path: Path) -> None:
     """Write one record as JSON; the file appears whole or not at all."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")
-    partial.replace(path)
+    try:
+        partial.write_bytes(TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_measurement(path: Path) -> Measurement:

@@ -79,18 +79,20 @@ def fit(
         seed=seed,
     )
     done = _resume(run, checkpoint, progress) if checkpoint else 0
-    for index in range(done, epochs):
-        start = perf_counter()
-        with progress.task(f"epoch {index + 1}/{epochs}", total=run.steps) as task:
+    with progress.task("train", total=epochs * run.steps) as task:
+        task.advance(done * run.steps)
+        for index in range(done, epochs):
+            start = perf_counter()
             loss = run.epoch(index, task)
-        if not math.isfinite(loss):
-            raise ModelError(
-                f"training diverged in epoch {index + 1} of {epochs} (loss {loss}): lower the learning rate "
-                f"(it is {part.lr:g}, try {part.lr / 10:g})" + (" or train in fp32" if part.precision != "fp32" else "")
-            )
-        if checkpoint:
-            _save(run, checkpoint, index + 1)
-        yield Epoch(index, loss, perf_counter() - start)
+            if not math.isfinite(loss):
+                raise ModelError(
+                    f"training diverged in epoch {index + 1} of {epochs} (loss {loss}): lower the learning rate "
+                    f"(it is {part.lr:g}, try {part.lr / 10:g})"
+                    + (" or train in fp32" if part.precision != "fp32" else "")
+                )
+            if checkpoint:
+                _save(run, checkpoint, index + 1)
+            yield Epoch(index, loss, perf_counter() - start)
     _place(model, torch.device("cpu"), torch.contiguous_format)
 
 
@@ -142,8 +144,11 @@ class _Run:
                 self._learning_rate((index * self.steps + step) / (self.epochs * self.steps))
                 loss = self._step(rows, generator)
                 total += loss * len(rows)
-                task.advance(note=f"loss {float(loss):.3f}" if step % NOTE_EVERY == 0 else "")
+                task.advance(note=self._note(index, loss) if step % NOTE_EVERY == 0 else "")
         return float(total) / len(self.labels)
+
+    def _note(self, index: int, loss: Tensor) -> str:
+        return f"epoch {index + 1} of {self.epochs}, loss {float(loss):.3f}"
 
     def _step(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         images = self.images[rows]

@@ -117,7 +117,7 @@ class Worker:
             meter = detect(meters)
             window = measure_energy(self._run, meter, seconds=seconds)
         except MissingError as error:
-            return {"energy": {"joules": None, "sensor": None, "reason": f"unavailable: {error}"}}
+            return {"energy": {"joules": None, "sensor": None, "reason": str(error)}}
         found = {"joules": window.joules_per_run, "sensor": meter.sensor, "reason": ""}
         return {"energy": {**found, "idle_watts": window.idle_watts, "sampling_hz": meter.sampling_hz}}
 

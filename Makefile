@@ -1,0 +1,54 @@
+# Every target sets up what it needs: `make compile` is all that a fresh clone wants. PYTHON picks the interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH := cnn-digits cnn-mnist lenet5-mnist resnet20-given resnet56-given
+
+.DEFAULT_GOAL := help
+.PHONY: help compile bench test test-system check format clean
+
+help:  ## List the targets
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+compile: $(READY)  ## Set up, then train, prune, quantize, lower and measure the default model
+	$(BIN)/edgeprune compile
+
+bench: $(READY)  ## Compile and measure the models of this machine into bench_results/; goes on where it stopped
+	@for recipe in $(BENCH); do \
+	  echo "bench: $$recipe" >&2; \
+	  $(BIN)/edgeprune compile --recipe $$recipe --target cpu --out build/$$recipe-cpu >/dev/null; code=$$?; \
+	  case $$code in \
+	    0|3|6) $(BIN)/edgeprune bench --resume build/$$recipe-cpu --out bench_results || exit $$? ;; \
+	    2|4) echo "bench: $$recipe is left out, the line above says why" >&2 ;; \
+	    *) exit $$code ;; \
+	  esac; \
+	done
+
+test: $(READY)  ## The tests: no network, no accelerator
+	$(BIN)/python -m pytest -m "not system and not device and not network"
+
+test-system: $(READY)  ## The tests with real servers, emulation, kills and a browser; see .ci/run
+	$(BIN)/python -m pytest -m system
+
+check: $(READY)  ## Format, lint, types, architecture, tests: one yes or no
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
+	$(MAKE) test
+
+format: $(READY)  ## Rewrite the code in the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what was built; the environment and the stage cache stay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1): try make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m edgeprune` is `edgeprune`."""
+
+from edgeprune.cli.main import main
+
+main(prog_name="edgeprune")

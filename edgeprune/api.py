@@ -1,0 +1,153 @@
+"""The public functions: one job as keyword arguments, a bundle to open, load and measure."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeprune.backends import LOAD
+from edgeprune.backends.backend import Runner
+from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.cache import StageCache
+from edgeprune.errors import ConfigError, InputError, MissingError
+from edgeprune.progress import SILENT, Progress
+from edgeprune.recipe import Recipe, read_yaml, validated
+from edgeprune.registry import resolve
+from edgeprune.results import Measured, read_measured
+from edgeprune.shipped import find
+from edgeprune.targets.load import load_target
+from edgeprune.targets.target import Target
+
+OPTIONS = {
+    "model": ("model",),
+    "weights": ("weights",),
+    "data": ("data", "name"),
+    "calibration": ("data", "calibration"),
+    "pruner": ("prune", "pruner"),
+    "keep": ("prune", "keep"),
+    "precision": ("quantize", "precision"),
+    "max_drop": ("budgets", "max_drop"),
+    "max_latency_ms": ("budgets", "max_latency_ms"),
+    "max_size_mb": ("budgets", "max_size_mb"),
+    "epochs": ("train", "epochs"),
+    "device": ("train", "device"),
+    "seed": ("seed",),
+}
+"""Where in a recipe an option stands."""
+
+
+def compile(
+    model: str | None = None,
+    *,
+    target: str = "cpu",
+    recipe: str | Path | None = None,
+    out: Path | str | None = None,
+    backends: Sequence[str] = (),
+    allow_fallback: bool = False,
+    speed_only: bool = False,
+    force: bool = False,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Bundle:
+    """Train, prune, quantize, lower and measure; the bundle at `out`, `build/<model>-<target>` unless given.
+
+    `options` are those of OPTIONS, named and meant as on the command line; they override the recipe.
+    Raises BudgetError where no variant is within the budgets and FallbackError where a layer ran in another precision
+    than intended; the bundle and its measurements are there nevertheless.
+    """
+    from edgeprune.choose import verdict
+    from edgeprune.pipeline.compile import compile_bundle
+
+    job, device = recipe_with(options | {"model": model}, recipe), load_target(target)
+    bundle, measured = compile_bundle(
+        job,
+        device,
+        out=Path(out) if out is not None else default_out(job, device),
+        backends=tuple(backends) or None,
+        cache=stage_cache(again=force),
+        progress=progress,
+        speed_only=speed_only,
+    )
+    if error := verdict(measured, job.budgets, job.quantize.precision, allow_fallback=allow_fallback):
+        raise error
+    return bundle
+
+
+def open(path: Path | str) -> Bundle:
+    """Read and verify a bundle. Raises InputError where there is none, CorruptError where a file was altered."""
+    return open_bundle(Path(path))
+
+
+def load(bundle: Bundle, variant: str | None = None, *, threads: int = 1, batch: int = 1) -> Runner:
+    """Open a variant, the bundle's default unless named, in its runtime on this machine; close it, or use it in `with`.
+
+    Raises UnknownNameError for a variant that it has not, MissingError where the runtime is not here.
+    """
+    chosen = bundle.variant(variant if variant is not None else _default(bundle))
+    if chosen.backend not in LOAD:
+        raise MissingError(f"{chosen.name}: {chosen.backend} runs on its device only; here: {', '.join(sorted(LOAD))}")
+    runner: Runner = resolve(LOAD, chosen.backend, "runtime")(
+        bundle.files(chosen), chosen.options, threads=threads, batch=batch
+    )
+    return runner
+
+
+def bench(bundle: Bundle, *, progress: Progress = SILENT) -> Measured:
+    """Measure every variant on this machine, again; the bundle keeps what was found."""
+    from edgeprune.pipeline.measure import measure_bundle
+
+    return measure_bundle(bundle, cache=stage_cache(again=True), progress=progress)
+
+
+def recipe_with(options: Mapping[str, Any], recipe: str | Path | None = None) -> Recipe:
+    """A recipe (the default one, a shipped one by its name, or a file) with what `options` say otherwise (None: not).
+
+    Other data bring their own splits and normalization, so a data option replaces the recipe's whole data part.
+    Raises ConfigError where an option has no effect or an impossible value.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if unknown := given.keys() - OPTIONS.keys():
+        raise ConfigError(f"unknown options {sorted(unknown)}; known are {sorted(OPTIONS)}")
+    raw: dict[str, Any] = {} if recipe is None else _read(recipe).model_dump(exclude_unset=True)
+    if "data" in given:
+        raw["data"] = {}
+    for name, value in given.items():
+        *parts, last = OPTIONS[name]
+        place = raw
+        for part in parts:
+            place = place.setdefault(part, {})
+        place[last] = value
+    names = {OPTIONS[name]: f"--{name.replace('_', '-')}" for name in given}
+    merged = validated(Recipe, raw, str(recipe or "options"), names)
+    if "keep" in given and merged.prune.pruner == "none":
+        raise ConfigError("--keep has no effect without a pruner: add --pruner magnitude, or leave it out")
+    return merged
+
+
+def default_out(recipe: Recipe, target: Target) -> Path:
+    """`build/<model>-<target>`, the model without its folder, ending and odd characters."""
+    name = re.sub(r"\.(onnx|py)\b", "", recipe.model.replace("\\", "/").rsplit("/", 1)[-1])
+    return Path("build") / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-.')}-{target.name}"
+
+
+def stage_cache(*, again: bool = False) -> StageCache:
+    """Where finished stages are kept: EDGEPRUNE_CACHE, else ~/.cache/edgeprune; `again` does them anew."""
+    root = os.environ.get("EDGEPRUNE_CACHE")
+    return StageCache(Path(root) if root else Path.home() / ".cache" / "edgeprune", again)
+
+
+def _read(recipe: str | Path) -> Recipe:
+    path = Path(recipe)
+    return read_yaml(path if path.suffix in {".yaml", ".yml"} else find("recipes", str(recipe)), Recipe)
+
+
+def _default(bundle: Bundle) -> str:
+    if not bundle.measured_path.is_file():
+        raise InputError(f"{bundle.root}: not measured yet: name a variant, or run `edgeprune bench {bundle.root}`")
+    measured = read_measured(bundle.measured_path)
+    if measured.default is None:
+        raise InputError(f"{bundle.root}: has no default variant ({measured.default_reason}): name one")
+    return measured.default

@@ -1,0 +1,44 @@
+"""`edgeprune doctor`: what each target can do here, and what is missing."""
+
+from __future__ import annotations
+
+import click
+
+from edgeprune.cli.output import Output, output_options
+
+
+@click.command()
+@output_options
+def doctor(output: Output) -> None:
+    """Say what each target can do here, and what is missing.
+
+    Each lack with the command that gets it.
+    """
+    from dataclasses import asdict
+
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from edgeprune.doctor import Ability, examine
+
+    def said(ability: Ability) -> str:
+        return "yes" if ability.able else f"no: {ability.reason}"
+
+    found = examine()
+    targets = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("target", "compile", "run here", "measure here", "energy"):
+        targets.add_column(title, overflow="fold")
+    for target in found.targets:
+        runs = "\n".join(f"{name}: {said(ability)}" for name, ability in target.run.items())
+        targets.add_row(target.name, said(target.compile), runs, said(target.measure), target.energy)
+    abilities = [ability for target in found.targets for ability in (target.compile, *target.run.values())]
+    remedies = dict.fromkeys(ability.remedy for ability in abilities if ability.remedy)
+    versions = ", ".join(f"{name} {version or 'missing'}" for name, version in found.versions.items())
+    lines = [
+        *(f"warning: {warning}" for warning in found.warnings),
+        *(f"to get what is missing: {remedy}" for remedy in remedies),
+        f"Python {found.python}: {versions}",
+        found.data,
+    ]
+    output.show(asdict(found), Group(targets, Text(), Text("\n".join(lines))))

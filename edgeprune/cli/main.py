@@ -1,0 +1,135 @@
+"""The group of all commands, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import sys
+import traceback
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from edgeprune.errors import EdgePruneError
+from edgeprune.registry import unknown
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+"""What a shell reports of a program whose reader went away (128 + SIGPIPE)."""
+NOT_WRITABLE = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EROFS: "write elsewhere"} | dict.fromkeys(
+    (errno.EACCES, errno.EPERM), "check its permissions"
+)
+
+
+class Entry(NamedTuple):
+    """Where a command is, and its line in the help: reading that must not import it."""
+
+    where: str
+    help: str
+
+
+COMMANDS = {
+    "compile": Entry("edgeprune.cli.compile:compile_", "Train, prune, quantize, lower and measure a model."),
+    "bench": Entry("edgeprune.cli.bench:bench", "Measure bundles on this machine."),
+    "report": Entry("edgeprune.cli.report:report", "Write an HTML page about measured bundles."),
+    "targets": Entry("edgeprune.cli.targets:targets", "List and show the device types there are."),
+    "doctor": Entry("edgeprune.cli.doctor:doctor", "Say what each target can do here, and what is missing."),
+}
+
+
+class Cli(click.Group):
+    """Imports a command when it is called; ends with one line and the exit code of `errors`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].where.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raise UnknownNameError with the nearest name where there is no such command."""
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise unknown("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table's own help lines."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run, and end the process."""
+        sys.exit(self._ending(*args, **kwargs | {"standalone_mode": False}))
+
+    def _ending(self, *args: Any, **kwargs: Any) -> int:
+        """The exit code, after the line that explains it."""
+        try:
+            code: int | None = super().main(*args, **kwargs)
+            sys.stdout.flush()
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return error.exit_code
+        except click.UsageError as error:
+            where = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
+            return _fail(error.format_message() + where, error.exit_code)
+        except click.ClickException as error:
+            return _fail(error.format_message(), error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            return _fail("interrupted: the same command goes on where it stopped", INTERRUPTED)
+        except EdgePruneError as error:
+            logging.getLogger(__name__).debug("raised here:", exc_info=error)
+            return _fail(str(error), error.exit_code)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing left to flush at exit
+            return BROKEN_PIPE
+        except OSError as error:
+            if error.errno not in NOT_WRITABLE:
+                return _crash()
+            place = f"{error.filename}: " if error.filename else ""
+            return _fail(f"{place}{(error.strerror or str(error)).lower()}: {NOT_WRITABLE[error.errno]}", 2)
+        except Exception:  # a bug of ours: shown whole
+            return _crash()
+        return code or 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _crash() -> int:
+    traceback.print_exc()
+    click.echo(
+        "This is a bug of EdgePrune: please report the lines above, and what `edgeprune doctor` prints.", err=True
+    )
+    return 1
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from edgeprune import __version__
+
+        click.echo(f"edgeprune {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def main() -> None:
+    """Compile a neural network for an edge device, and measure what came out.
+
+    Exit codes: 0 done, 1 a bug of ours, 2 bad input, 3 a budget is not met, 4 something needed is missing,
+    5 a device failed, 6 an operator fell back, 130 interrupted.
+    """

@@ -1,0 +1,26 @@
+"""A bundle's measurements as one JSON-ready document: all but the raw samples, which `measured.json` keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from edgeprune.results import Measured, Measurement
+
+
+def document(measured: Measured) -> dict[str, Any]:
+    """Milliseconds, bytes and fractions, as in `results`; with the percentiles that the samples allow (else null)."""
+    records = [_record(record) for record in measured.measurements]
+    return {
+        "default": measured.default,
+        "default_reason": measured.default_reason,
+        "baseline": _record(measured.baseline),
+        "variants": records,
+    }
+
+
+def _record(record: Measurement) -> dict[str, Any]:
+    plain: dict[str, Any] = TypeAdapter(Measurement).dump_python(record, mode="json", exclude={"samples_ms", "schema"})
+    percentiles = {f"p{q:g}_ms": record.percentile_ms(q) for q in (50.0, 90.0, 99.0)}
+    return plain | percentiles | {"samples": record.samples, "fallbacks": [layer.name for layer in record.fallbacks]}

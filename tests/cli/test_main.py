@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import click
+import pytest
+
+from edgeprune import errors
+from edgeprune.cli.main import COMMANDS, Cli, main
+
+EDGEPRUNE = [sys.executable, "-m", "edgeprune"]
+HEAVY = {"numpy", "pydantic", "yaml", "rich", "torch", "onnx", "onnxruntime", "openvino", "matplotlib", "datasets"}
+
+SLEEPING = """
+import time, click
+from edgeprune.cli.main import main
+sleep = click.Command("compile", callback=lambda: print("go", flush=True) or time.sleep(60))
+main.get_command = lambda ctx, name: sleep
+main(["compile"])
+"""
+
+
+def edgeprune(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*EDGEPRUNE, *arguments], capture_output=True, text=True, check=False)
+
+
+class Raising(Cli):
+    """The group with one command that ends as a test says."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        super().__init__(name="edgeprune")
+        self.end = end
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        return click.Command(cmd_name, callback=lambda: self.end())
+
+
+def ending(end: Callable[[], object]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        Raising(end).main(["compile"], prog_name="edgeprune")
+    return int(caught.value.code or 0)
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def end() -> None:
+        raise error
+
+    return end
+
+
+def test_help_answers_within_three_tenths_of_a_second():
+    def seconds() -> float:
+        began = time.monotonic()
+        assert edgeprune("--help").returncode == 0
+        return time.monotonic() - began
+
+    assert min(seconds() for _ in range(5)) < 0.3
+
+
+def test_help_imports_nothing_that_it_does_not_need():
+    code = "import sys; from edgeprune.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(*sys.modules, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in run.stderr.split()}
+    assert not loaded & HEAVY
+    assert "edgeprune.cli.compile" not in run.stderr.split()
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_that_is_listed_is_there_with_the_help_that_is_listed(name):
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    assert command.name == name
+    assert command.get_short_help_str(200) == COMMANDS[name].help
+    assert name in edgeprune("--help").stdout
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_json_and_help(name):
+    command = main.get_command(click.Context(main), name)
+    leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    for leaf in leaves:
+        options = {option for parameter in leaf.params for option in parameter.opts}
+        assert {"--json", "-v", "-q"} <= options
+
+
+def test_the_version_is_the_one_of_the_package():
+    import edgeprune as package
+
+    assert edgeprune("--version").stdout == f"edgeprune {package.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compil"], "unknown command 'compil': did you mean 'compile'? known: bench, compile, doctor"),
+        (["compile", "--tarjet", "cpu"], "--target"),
+        (["compile", "--precision", "int7"], "unknown precision 'int7': did you mean 'int8'?"),
+        (["compile", "--pruner", "magnitud"], "did you mean 'magnitude'?"),
+        (["compile", "--keep", "half"], "'half' is not a valid float"),
+        (["compile", "--target", "jetsn"], "unknown target 'jetsn': did you mean 'jetson'?"),
+        (["targets", "show", "rpi"], "did you mean 'rpi5'?"),
+        (["bench"], "Missing argument 'BUNDLE...'"),
+        (["bench", "nowhere"], "nowhere: no bundle here"),
+        (["report", "nowhere"], "nowhere: no such folder"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_a_mistake_ends_with_two_and_one_line_that_says_what_to_do(arguments, said):
+    run = edgeprune(*arguments)
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert len(run.stderr.splitlines()) == 1
+    assert run.stderr.startswith("error: ")
+    assert said in run.stderr
+
+
+def test_without_a_command_the_help_is_shown():
+    run = edgeprune()
+    assert run.returncode == 2
+    assert "Commands:" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.DataError("a"), 2),
+        (errors.BudgetError("a"), 3),
+        (errors.MissingError("a"), 4),
+        (errors.DeviceError("a"), 5),
+        (errors.FallbackError("a"), 6),
+    ],
+)
+def test_an_error_ends_with_its_own_code(capsys, error, code):
+    assert ending(raising(error)) == code
+    assert capsys.readouterr().err == "error: a\n"
+
+
+def test_a_message_of_many_lines_becomes_one(capsys):
+    ending(raising(errors.ModelError("first\n  second")))
+    assert capsys.readouterr().err == "error: first second\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "error: out.json: no space left on device: make room\n"),
+        (errno.EROFS, "error: out.json: read-only file system: write elsewhere\n"),
+        (errno.EACCES, "error: out.json: permission denied: check its permissions\n"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_no_bug(capsys, number, said):
+    assert ending(raising(OSError(number, os.strerror(number), "out.json"))) == 2
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), FileNotFoundError(errno.ENOENT, "gone", "f"), KeyError("k")])
+def test_a_bug_shows_its_traceback_and_asks_for_a_report(capsys, error):
+    assert ending(raising(error)) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert type(error).__name__ in shown
+    assert "please report" in shown
+
+
+def test_an_interrupt_ends_with_130_and_says_so(capsys):
+    assert ending(raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err.strip() == "error: interrupted: the same command goes on where it stopped"
+
+
+def test_a_real_interrupt_leaves_no_traceback():
+    run = subprocess.Popen([sys.executable, "-c", SLEEPING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert run.stdout.readline() == "go\n"
+    run.send_signal(signal.SIGINT)
+    _, shown = run.communicate(timeout=10)
+    assert run.returncode == 130
+    assert "Traceback" not in shown
+
+
+def test_success_ends_with_nought(capsys):
+    assert ending(lambda: None) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = f"{sys.executable} -m edgeprune targets list --json | head -c 1; echo ${{PIPESTATUS[0]}}"
+    run = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+    assert run.stdout[1:].strip() in ("0", "141")  # a short answer fits into the pipe before it closes
+
+
+def test_completion_for_a_shell_is_there():
+    run = subprocess.run(
+        EDGEPRUNE, env=os.environ | {"_EDGEPRUNE_COMPLETE": "bash_source"}, capture_output=True, check=False
+    )
+    assert b"complete" in run.stdout
+
+
+def test_output_to_a_stream_without_descriptor_works(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert ending(lambda: click.echo("x")) == 0

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from edgeprune.report.tables import page, summary
+
+
+def shown(renderable, width=100):
+    stream = io.StringIO()
+    Console(file=stream, width=width, highlight=False).print(renderable)
+    return stream.getvalue()
+
+
+def test_the_table_fits_a_terminal_of_100_columns_without_losing_a_digit(measured, core):
+    text = shown(summary(measured, core))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "…" not in text
+    for value in ("97.6", "[95.7, 98.6]", "44.7", "2.68x", "[2.63, 2.76]", "487.3"):
+        assert value in text
+
+
+def test_the_table_of_a_large_slow_model_fits_too(measured, core):
+    def large(record):
+        times = tuple(tuple(20_000 * value for value in run) for run in record.samples_ms)
+        return dataclasses.replace(
+            record, samples_ms=times, size_bytes=record.size_bytes * 1000, peak_memory_bytes=10**9
+        )
+
+    grown = dataclasses.replace(
+        measured, baseline=large(measured.baseline), measurements=tuple(map(large, measured.measurements))
+    )
+    text = shown(summary(grown, core))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "…" not in text
+
+
+def test_digits_of_a_column_are_aligned_whatever_notes_they_carry(measured, core):
+    rows = [re.match(r"[a-z][\w-]* +(\d\d\.\d)", line) for line in shown(summary(measured, core)).splitlines()]
+    ends = [row.end(1) for row in rows if row]
+    assert len(ends) == 6
+    assert len(set(ends)) == 1
+
+
+def test_notes_remarks_fallbacks_and_the_verdict_stand_below(measured, core):
+    text = shown(page(measured, core), width=160)
+    assert "¹ accuracy simulated" in text
+    assert "² not measured: no device" in text
+    assert "ort-int8: load average 1.9" in text
+    assert "fallback: openvino-int8 ran fc1, fc2 in fp32, not int8" in text
+    assert text.rstrip().endswith("beside the FP32 baseline.")
+
+
+def test_the_split_that_decided_is_left_to_the_page_and_further_ones_are_shown(measured, core):
+    assert "select" not in shown(page(measured, core))
+    further = dataclasses.replace(measured.baseline.accuracy[1], split="lossless", samples=1000)
+    extended = dataclasses.replace(measured.baseline, accuracy=(*measured.baseline.accuracy, further))
+    assert "lossless  baseline" in shown(page(dataclasses.replace(measured, baseline=extended), core))
+
+
+@pytest.mark.parametrize("name", ["[red]conv[/red]", "a\nb"])
+def test_names_from_a_model_are_not_markup(measured, core, name):
+    layer = dataclasses.replace(measured.measurements[3].layers[2], name=name)
+    fallen = dataclasses.replace(measured.measurements[3], layers=(layer,))
+    assert name in shown(page(dataclasses.replace(measured, measurements=(fallen,)), core), width=160)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgeprune
+from edgeprune.api import OPTIONS, default_out, recipe_with, stage_cache
+from edgeprune.errors import ConfigError, InputError, UnknownNameError
+from edgeprune.recipe import Recipe
+from edgeprune.targets.load import load_target
+
+GIVEN = """
+model: resnet20
+weights: resnet20.safetensors
+data:
+  name: cifar10
+  normalize: {mean: [0.5], std: [0.25]}
+  report: {source: "cifar10:test"}
+prune: {pruner: none}
+budgets: {max_drop: 0.3}
+"""
+
+
+@pytest.fixture
+def given(tmp_path) -> Path:
+    path = tmp_path / "given.yaml"
+    path.write_text(GIVEN)
+    return path
+
+
+def test_importing_the_package_imports_nothing_else():
+    code = "import sys, edgeprune; print(*sorted(m for m in sys.modules if m.partition('.')[0] in "
+    code += "('numpy', 'pydantic', 'yaml', 'click', 'torch', 'onnx', 'edgeprune')))"
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert shown.split() == ["edgeprune"]
+
+
+def test_every_public_name_is_there():
+    for name in edgeprune.__all__:
+        assert getattr(edgeprune, name)
+    assert set(edgeprune.__all__) <= set(dir(edgeprune))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        edgeprune.nonsense  # noqa: B018
+
+
+def test_without_options_it_is_the_default_recipe():
+    assert recipe_with({}) == Recipe()
+    assert recipe_with(dict.fromkeys(OPTIONS)) == Recipe()
+
+
+def test_every_option_reaches_its_place_in_the_recipe():
+    values = {
+        "model": "lenet5", "weights": Path("w.safetensors"), "data": "mnist", "calibration": "mnist",
+        "pruner": "magnitude", "keep": 0.25, "precision": "bf16", "max_drop": 2.0, "max_latency_ms": 1.5,
+        "max_size_mb": 0.1, "epochs": 3, "device": "cuda", "seed": 7,
+    }  # fmt: skip
+    assert values.keys() == OPTIONS.keys()
+    recipe = recipe_with(values).model_dump()
+    for name, places in OPTIONS.items():
+        found = recipe
+        for place in places:
+            found = found[place]
+        assert found == values[name]
+
+
+def test_options_override_the_recipe_and_leave_the_rest(given):
+    recipe = recipe_with({"max_drop": 0.5, "seed": 3}, given)
+    assert recipe.budgets.max_drop == 0.5
+    assert recipe.seed == 3
+    assert (recipe.model, recipe.weights, recipe.prune.pruner) == ("resnet20", Path("resnet20.safetensors"), "none")
+    assert recipe.data.report is not None
+
+
+def test_other_data_bring_their_own_splits(given):
+    data = recipe_with({"data": "digits"}, given).data
+    assert data.name == "digits"
+    assert (data.report, data.normalize) == (None, None)
+
+
+def test_a_shipped_recipe_is_found_by_its_name():
+    assert recipe_with({}, "cnn-digits").data.name == "digits"
+    with pytest.raises(UnknownNameError, match="did you mean 'cnn-digits'"):
+        recipe_with({}, "cnn-digit")
+
+
+def test_what_was_not_asked_for_is_not_marked_as_asked_for():
+    assert "pruner" not in recipe_with({"keep": 0.25}).prune.model_fields_set
+    assert "pruner" in recipe_with({"pruner": "magnitude"}).prune.model_fields_set
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"keep": 1.5}, r"^--keep: input should be less than or equal to 1 \(got 1\.5\)"),
+        ({"epochs": -1}, r"^--epochs: input should be greater"),
+        ({"pruner": "none", "keep": 0.5}, "--keep has no effect without a pruner"),
+        ({"kep": 0.5}, r"unknown options \['kep'\]; known are"),
+    ],
+)
+def test_an_impossible_option_is_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        recipe_with(options)
+
+
+@pytest.mark.parametrize(
+    ("model", "folder"),
+    [
+        ("cnn", "cnn-cpu"),
+        ("nets/mine.py:small net", "mine-small-net-cpu"),
+        ("/data/model.v2.onnx", "model.v2-cpu"),
+        ("C:\\nets\\my.onnx", "my-cpu"),
+    ],
+)
+def test_the_usual_folder_is_named_by_model_and_target(model, folder):
+    assert default_out(Recipe(model=model), load_target("this-machine")) == Path("build") / folder
+
+
+def test_the_stage_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path))
+    assert stage_cache().root == tmp_path
+    assert stage_cache(again=True).again
+    monkeypatch.delenv("EDGEPRUNE_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert stage_cache().root == tmp_path / ".cache" / "edgeprune"
+
+
+def test_opening_what_is_no_bundle_says_how_to_make_one(tmp_path):
+    with pytest.raises(InputError, match="no bundle here"):
+        edgeprune.open(tmp_path)
