@@ -14,13 +14,15 @@ import numpy as np
 import yaml
 from pydantic import TypeAdapter
 
+from edgeprune.backends import LOAD
 from edgeprune.bundle import CORE, LayerPlan, Variant, open_bundle, seal
 from edgeprune.cache import RECORD, Stage
 from edgeprune.data.datasets import read
 from edgeprune.errors import CorruptError, InputError, OutputError
-from edgeprune.pipeline.artifact import VARIANT, read_facts
+from edgeprune.pipeline.artifact import MODEL, VARIANT, read_facts
 from edgeprune.pipeline.job import Job, versions
 from edgeprune.pipeline.network import PRUNING
+from edgeprune.registry import resolve
 
 SAMPLES = 4
 
@@ -67,10 +69,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
             for name in ("pruned.safetensors", "architecture.json"):
                 shutil.copyfile(parts.network.folder / name, folder / name)
             pruning = json.loads((parts.network.folder / PRUNING).read_bytes())
-        samples: dict[str, Any] = {
-            facts.inputs[0].name: splits.preprocess(read(splits.rows["select"]).images[:SAMPLES])
-        }
-        np.savez(folder / "samples.npz", **samples)
+        np.savez(folder / "samples.npz", **_samples(job, parts.exported))
         core = {
             "model": recipe["model"],
             "target": job.target.name,
@@ -100,7 +99,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
         "splits": TypeAdapter(dict[str, Any]).dump_python(job.splits.record(), mode="json"),
         "target": job.target.model_dump(mode="json"),
     }
-    return job.stage("bundle", inputs, work, code=("bundle", "pipeline"))
+    return job.stage("bundle", inputs, work, code=("bundle", "pipeline", "backends"))
 
 
 def check_out(out: Path) -> None:
@@ -146,6 +145,15 @@ def place(stage: Stage, out: Path) -> None:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _samples(job: Job, exported: Stage) -> dict[str, Any]:
+    """A few real inputs and what the float graph answers, by name: with them a device can check itself."""
+    (spec,) = read_facts(exported).inputs
+    inputs: dict[str, Any] = {spec.name: job.splits.preprocess(read(job.splits.rows["select"]).images[:SAMPLES])}
+    files = {"model": exported.folder / MODEL}
+    with resolve(LOAD, "ort", "runtime")(files, {"graph_optimization": "disable"}, threads=1, batch=SAMPLES) as runner:
+        return {**inputs, **runner.infer(inputs)}
 
 
 def _take(stage: Stage, backend: str, precision: str, folder: Path, name: str) -> Variant:
