@@ -126,7 +126,10 @@ class MagnitudePruner:
 
 
 def importance(model: nn.Module, group: ChannelGroup) -> Tensor:
-    """The group L2 norm of each channel, [channels]; 1 on average."""
+    """The group L2 norm of each channel, [channels]; 1 on average.
+
+    A depthwise filter counts as any layer does; Torch-Pruning 1.6 leaves it out.
+    """
     scores = torch.zeros(group.channels, dtype=torch.float64)
     weighted = [member for member in group.members if _weight(model, member.module) is not None]
     for member in weighted:

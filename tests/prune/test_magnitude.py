@@ -112,17 +112,29 @@ def test_the_smallest_weights_go_first():
     assert set(small) <= set(removed)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_importance_is_the_group_magnitude_of_torch_pruning(name):
+@pytest.mark.parametrize(("name", "shape"), [*CASES.items(), ("resnet18", (3, 8, 8))])
+def test_importance_is_the_group_magnitude_of_torch_pruning(name, shape):
     torch.manual_seed(0)
-    model = build(name, input_shape=CASES[name], classes=10)
-    example = torch.zeros(1, *CASES[name])
+    model = build(name, input_shape=shape, classes=10)
+    example = torch.zeros(1, *shape)
     groups = find_groups(Trial.of(model, example))
     graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=(example,))
     score = torch_pruning.importance.GroupMagnitudeImportance(p=2)
     for group, theirs in zip(groups, graph.get_all_groups(), strict=True):
         if not group.whole:
             torch.testing.assert_close(importance(model, group).float(), score(theirs), rtol=1e-4, atol=1e-6)
+
+
+def test_a_depthwise_filter_counts_as_any_layer_does():
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 3, groups=2), nn.Conv2d(2, 1, 1), nn.Flatten())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1)
+        model[1].weight[0] = 2
+    groups = find_groups(Trial.of(model, torch.zeros(1, 1, 3, 3)))
+    (inner,) = [group for group in groups if ("out", "1") in group.sides]
+    squares = torch.tensor([1 + 4 * 9 + 1, 1 + 9 + 1], dtype=torch.float64)
+    torch.testing.assert_close(importance(model, inner), squares / squares.mean())
 
 
 def test_the_log_cuts_another_dense_network_in_the_same_way():
