@@ -17,10 +17,14 @@ from edgeprune.registry import resolve
 
 ZOO = {
     "cnn": "edgeprune.models.cnn:Cnn",
+    "cnn-fc": "edgeprune.models.cnn:CnnFc",
     "lenet5": "edgeprune.models.lenet:LeNet5",
+    "mobilenetv2": "edgeprune.models.mobilenet:MobileNetV2",
+    "resnet18": "edgeprune.models.projected_resnet:resnet18",
     "resnet20": "edgeprune.models.resnet:resnet20",
     "resnet32": "edgeprune.models.resnet:resnet32",
     "resnet44": "edgeprune.models.resnet:resnet44",
+    "resnet50": "edgeprune.models.projected_resnet:resnet50",
     "resnet56": "edgeprune.models.resnet:resnet56",
 }
 HINT = "or file.py:factory"

@@ -32,20 +32,24 @@ def test_every_model_maps_every_data_sets_images_to_scores(name, shape):
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "parameters"),
+    ("name", "shape", "classes", "parameters"),
     [
-        ("lenet5", (1, 28, 28), 61_706),  # LeCun et al. 1998 with full connections
-        ("resnet20", (3, 32, 32), 269_722),  # He et al. 2015, table 6: 0.27 M
-        ("resnet32", (3, 32, 32), 464_154),  # 0.46 M
-        ("resnet44", (3, 32, 32), 658_586),  # 0.66 M
-        ("resnet56", (3, 32, 32), 853_018),  # 0.85 M
+        ("lenet5", (1, 28, 28), 10, 61_706),  # LeCun et al. 1998 with full connections
+        ("resnet20", (3, 32, 32), 10, 269_722),  # He et al. 2015, table 6: 0.27 M
+        ("resnet32", (3, 32, 32), 10, 464_154),  # 0.46 M
+        ("resnet44", (3, 32, 32), 10, 658_586),  # 0.66 M
+        ("resnet56", (3, 32, 32), 10, 853_018),  # 0.85 M
+        ("resnet18", (3, 224, 224), 1000, 11_689_512),  # torchvision's
+        ("resnet50", (3, 224, 224), 1000, 25_557_032),  # torchvision's
+        ("mobilenetv2", (3, 224, 224), 1000, 3_504_872),  # torchvision's; Sandler et al. 2018, table 4: 3.4 M
     ],
 )
-def test_a_model_has_as_many_parameters_as_its_paper_says(name, shape, parameters):
-    assert sum(p.numel() for p in build(name, input_shape=shape, classes=10).parameters()) == parameters
+def test_a_model_has_as_many_parameters_as_were_published(name, shape, classes, parameters):
+    model = build(name, input_shape=shape, classes=classes)
+    assert sum(p.numel() for p in model.parameters()) == parameters
 
 
-@pytest.mark.parametrize("name", ["cnn", "lenet5"])
+@pytest.mark.parametrize("name", ["cnn", "cnn-fc", "lenet5"])
 def test_an_input_that_would_vanish_is_refused(name):
     with pytest.raises(ModelError, match="3x3 is too small"):
         build(name, input_shape=(1, 3, 3), classes=2)
