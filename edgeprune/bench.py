@@ -1,16 +1,18 @@
 """Measure the variants of a bundle beside its baseline: workers in, Measurements out.
 
 Speed is compared only within one run: per process restart every variant has a process of its own, all alive at once,
-and they take turns in short slices (A B C, B C A, ...), so that what disturbs the machine disturbs all of them alike.
+and they take turns in short slices, in another random order each round, so that what disturbs the machine disturbs all
+of them alike. No process is tied to a core: on a shared machine it would wait for that one while another is free.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,8 +35,8 @@ T = TypeVar("T")
 NO_DEVICE = "no device"
 FLOAT_QDQ = {"graph_optimization": "disable"}
 FLOAT_QDQ_SOURCE = "simulated (ONNX Runtime, graph optimization off, so that Q/DQ is computed in float)"
-RUNTIMES = {"ort": ("ONNX Runtime", "onnxruntime"), "openvino": ("OpenVINO", "openvino")}
-"""Title and package of the runtimes that this host can stand in for a device with."""
+NOT_SIMULATED = {"bf16": "ONNX Runtime has no bfloat16 arithmetic on this host"}
+NO_MARK = "peak memory may include what importing the runtime took for a moment: the mark could not be lowered"
 WARM_SAMPLES = 8
 """Real inputs that are timed in turn."""
 BUSY = 0.05
@@ -45,14 +47,18 @@ BUSY = 0.05
 class Settings:
     """How long is measured. Every variant gets `restarts` processes and in each `rounds` slices, `seconds` in all."""
 
-    restarts: int = 3
-    seconds: float = 0.5
-    rounds: int = 10
+    restarts: int = 6
+    """Six are the fewest that make an interval at 95 %: that from the least to the greatest."""
+    seconds: float = 0.35
+    rounds: int = 7
     least: int = 3
-    """Inferences in a slice at least, however long they take; 30 slices of 3 are enough for p90."""
-    most: int = 64
-    """Of which that many, the last, are kept; 30 slices of 23 are enough for p99."""
-    threads: int = 1
+    """Inferences in a slice at least, however long they take; 42 slices of 3 are enough for p90."""
+    most: int = 48
+    """Of which that many, the last, are kept; 42 slices of 16 are enough for p99."""
+    threads: int | None = None
+    """None: as many as the target says."""
+    seed: int = 0
+    """Of the order in which the variants take their turns."""
     warm_min_s: float = 0.1
     warm_max_s: float = 2.0
     energy_s: float = 10.0
@@ -76,6 +82,7 @@ class _Found:
     variant: Variant
     is_baseline: bool
     unmeasured: str = ""
+    failed: bool = False
     rounds: list[list[list[float]]] = field(default_factory=list)  # milliseconds: [restart][round][inference]
     load_ms: list[float] = field(default_factory=list)
     first_ms: list[float] = field(default_factory=list)
@@ -87,6 +94,11 @@ class _Found:
     outputs: dict[str, NDArray[Any]] = field(default_factory=dict)  # by split: [N, ...]
     source: str = "measured"
     warnings: list[str] = field(default_factory=list)
+
+    def give_up(self, error: EdgePruneError) -> None:
+        """Keep why, and forget the rest: half a measurement is none."""
+        blank = _Found(self.variant, self.is_baseline, str(error), isinstance(error, DeviceError))
+        vars(self).update(vars(blank))
 
 
 def measure(
@@ -101,14 +113,15 @@ def measure(
     """The baseline's measurement and one per variant, in the bundle's order.
 
     A target that is not local has no latency; its accuracy is simulated on this host. A variant whose runtime is
-    missing or refuses the file becomes a measurement that says so. Raises DeviceError where a worker dies, whatever
-    the baseline's own worker raises, and DataError without splits, for the inputs that are timed come from them.
+    missing or refuses the file, or whose worker dies or hangs, becomes a measurement that says so, and the others go
+    on. Raises whatever the baseline's own worker raises, without which nothing can be compared, and DataError without
+    splits, for the inputs that are timed come from them.
     """
     if not splits:
         raise DataError("no samples to measure with: give at least one split")
     found = [_Found(variant, i == 0) for i, variant in enumerate((bundle.core.baseline, *bundle.core.variants))]
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
-        site = _Site(bundle, splits, settings, transport, Path(folder))
+        site = _Site(bundle, splits, settings, settings.threads or target.threads, transport, Path(folder))
         site.push([one.variant for one in found])
         if target.local:
             environment = _measure_here(site, target, found, progress)
@@ -120,13 +133,20 @@ def measure(
     return records[0], tuple(records[1:])
 
 
-def compare(reference: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> Interval | None:
-    """How many times faster the candidate is: the median over rounds of the ratio of the two medians in that round.
+def compare(
+    reference: Sequence[Sequence[Sequence[float]]], candidate: Sequence[Sequence[Sequence[float]]]
+) -> Interval | None:
+    """How many times faster the candidate is, from milliseconds by [restart][round] of one interleaved run.
 
-    Both are milliseconds by round of one interleaved run. With an order-statistic interval; None for too few rounds.
+    A restart's ratio is the median over its rounds of the ratio of the two medians in that round. The estimate is the
+    median of the restarts' ratios, with its order-statistic interval: where a process lies in memory stays with it
+    through all its rounds, so the restarts are what is independent. None for fewer than six.
     """
-    ratios = [float(np.median(a) / np.median(b)) for a, b in zip(reference, candidate, strict=True)]
-    return order_statistic_interval(ratios)
+    return order_statistic_interval([_ratio(a, b) for a, b in zip(reference, candidate, strict=True)])
+
+
+def _ratio(reference: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> float:
+    return float(np.median([np.median(a) / np.median(b) for a, b in zip(reference, candidate, strict=True)]))
 
 
 @dataclass(frozen=True)
@@ -136,6 +156,7 @@ class _Site:
     bundle: Bundle
     splits: Sequence[EvalSplit]
     settings: Settings
+    threads: int
     transport: Transport
     folder: Path
 
@@ -172,58 +193,69 @@ class _Site:
 
 def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Progress) -> Environment:
     """Every restart in turn; what does not change from one to the next is asked for in the first."""
-    settings = site.settings
+    settings, random = site.settings, np.random.default_rng(site.settings.seed)
     with progress.task("measure", settings.restarts * settings.rounds) as task:
         for restart in range(settings.restarts):
             with ExitStack() as stack:
                 running = _start(site, found, stack)
                 if restart == 0:
-                    environment = _environment(running[0][1], settings.threads)
-                for turn in range(settings.rounds):
-                    first = turn % len(running)
-                    for one, client in running[first:] + running[:first]:
-                        _slice(one, client, settings)
+                    environment = _environment(running[0][1], site.threads)
+                for _ in range(settings.rounds):
+                    order = random.permutation(len(running))
+                    _each([running[i] for i in order], partial(_slice, settings))
                     task.advance(note=f"restart {restart + 1} of {settings.restarts}")
-                for one, client in running:
-                    one.peak_bytes.append(client.ask("memory")["peak_bytes"])
+                _each(running, _remember)
                 if restart == 0:
-                    for one, client in running:
-                        _explain(one, client, target, settings)
+                    _each(running, partial(_explain, target, settings))
                     _predict(site, running)
     return environment
 
 
 def _start(site: _Site, found: Sequence[_Found], stack: ExitStack) -> list[tuple[_Found, Client]]:
-    """A warm worker for every variant that can be opened; the others are told why not and left out."""
-    settings = site.settings
+    """A worker for every variant that has not given up, warm where it can be opened."""
     clients = [(one, stack.enter_context(site.client(one.variant.name))) for one in found if not one.unmeasured]
-    for one, client in clients:
-        client.send("prepare", backend=one.variant.backend)
-    for one, client in clients:
-        with _or_unmeasured(one):
-            client.receive()
-    for one, client in clients:
+    _each(clients, lambda one, client: client.send("prepare", backend=one.variant.backend))
+    _each(clients, lambda _, client: client.receive())
+    _each(clients, partial(_warm, site))
+    return clients
+
+
+def _each(running: Sequence[tuple[_Found, Client]], do: Callable[[_Found, Client], object]) -> None:
+    """Have every variant do it that has not given up; what one cannot do is its record, and the others go on.
+
+    Where it is the baseline, whatever it raises is raised.
+    """
+    for one, client in running:
         if one.unmeasured:
             continue
-        with _or_unmeasured(one):
-            load_ms = _open(one.variant, client, settings.threads)
-            warm = client.ask("warm", inputs=site.inputs(), min_s=settings.warm_min_s, max_s=settings.warm_max_s)
-            one.load_ms.append(load_ms)
-            one.first_ms.append(warm["first_inference_ms"])
-            one.rounds.append([])
-            if not warm["stable"]:
-                one.warnings.append(f"latency had not settled after {settings.warm_max_s:g} s of warm-up")
-    return [(one, client) for one, client in clients if not one.unmeasured]
+        try:
+            do(one, client)
+        except EdgePruneError as error:
+            if one.is_baseline:
+                raise
+            one.give_up(error)
 
 
-def _open(variant: Variant, client: Client, threads: int) -> float:
-    answer = client.ask(
+def _warm(site: _Site, one: _Found, client: Client) -> None:
+    max_s = site.settings.warm_max_s
+    opened = _open(one.variant, client, site.threads)
+    warm = client.ask("warm", inputs=site.inputs(), min_s=site.settings.warm_min_s, max_s=max_s)
+    one.load_ms.append(opened["load_ms"])
+    one.first_ms.append(warm["first_inference_ms"])
+    one.rounds.append([])
+    if not opened["mark_lowered"]:
+        one.warnings.append(NO_MARK)
+    if not warm["stable"]:
+        one.warnings.append(f"latency had not settled after {max_s:g} s of warm-up")
+
+
+def _open(variant: Variant, client: Client, threads: int) -> dict[str, Any]:
+    return client.ask(
         "open", backend=variant.backend, files=variant.files, options=variant.options, threads=threads, batch=1
     )
-    return float(answer["load_ms"])
 
 
-def _slice(one: _Found, client: Client, settings: Settings) -> None:
+def _slice(settings: Settings, one: _Found, client: Client) -> None:
     seconds = settings.seconds / settings.rounds
     answer = client.ask("time", seconds=seconds, least=settings.least, most=settings.most)
     one.rounds[-1].append(answer["samples_ms"])
@@ -231,7 +263,11 @@ def _slice(one: _Found, client: Client, settings: Settings) -> None:
     one.wall_s += answer["wall_s"]
 
 
-def _explain(one: _Found, client: Client, target: Target, settings: Settings) -> None:
+def _remember(one: _Found, client: Client) -> None:
+    one.peak_bytes.append(client.ask("memory")["peak_bytes"])
+
+
+def _explain(target: Target, settings: Settings, one: _Found, client: Client) -> None:
     evidence = client.ask("evidence")["evidence"]
     one.layers = resolve(EFFECTIVE, one.variant.backend, "runtime")(evidence, one.variant.layers)
     one.energy = Energy(**client.ask("energy", meters=target.meters, seconds=settings.energy_s)["energy"])
@@ -240,45 +276,38 @@ def _explain(one: _Found, client: Client, target: Target, settings: Settings) ->
 def _predict(site: _Site, running: Sequence[tuple[_Found, Client]]) -> None:
     """Every split through every worker; they work at the same time, for nothing is timed here."""
     for split in site.splits:
-        for one, client in running:
-            client.send("predict", inputs=site.inputs(split.name), out=f"outputs-{one.variant.name}.npz")
-        for one, client in running:
-            client.receive()
-            one.outputs[split.name] = site.pull_outputs(f"outputs-{one.variant.name}.npz")
+        _each(running, partial(_ask_outputs, site, split.name))
+        _each(running, partial(_take_outputs, site, split.name))
+
+
+def _ask_outputs(site: _Site, split: str, one: _Found, client: Client) -> None:
+    client.send("predict", inputs=site.inputs(split), out=_outputs(one))
+
+
+def _take_outputs(site: _Site, split: str, one: _Found, client: Client) -> None:
+    client.receive()
+    one.outputs[split] = site.pull_outputs(_outputs(one))
+
+
+def _outputs(one: _Found) -> str:
+    return f"outputs-{one.variant.name}.npz"
 
 
 def _simulate(site: _Site, found: Sequence[_Found]) -> None:
     """Predictions of a device that is not here, on this host."""
     with ExitStack() as stack:
-        clients = [(one, stack.enter_context(site.client(one.variant.name))) for one in found]
-        for one, client in clients:
-            with _or_unmeasured(one):
-                stand_in, one.source = _stand_in(one.variant, _environment(client, site.settings.threads))
-                _open(stand_in, client, site.settings.threads)
-        _predict(site, [(one, client) for one, client in clients if not one.unmeasured])
+        for one in found:
+            one.source = FLOAT_QDQ_SOURCE
+            one.unmeasured = NOT_SIMULATED.get(one.variant.precision, "")
+        clients = [(one, stack.enter_context(site.client(one.variant.name))) for one in found if not one.unmeasured]
+        _each(clients, partial(_stand_in, site))
+        _predict(site, clients)
     for one in found:
         one.unmeasured = f"{NO_DEVICE}; accuracy not simulated: {one.unmeasured}" if one.unmeasured else NO_DEVICE
 
 
-def _stand_in(variant: Variant, here: Environment) -> tuple[Variant, str]:
-    if variant.backend not in RUNTIMES:
-        return replace(variant, backend="ort", options=FLOAT_QDQ), FLOAT_QDQ_SOURCE
-    title, package = RUNTIMES[variant.backend]
-    version = here.versions.get(package, "missing")
-    return variant, f"simulated ({title} {version} on this {here.arch} machine)"
-
-
-@contextmanager
-def _or_unmeasured(one: _Found) -> Iterator[None]:
-    """Turn what a variant cannot do here into its record; a dead worker, and the baseline, are no such matter."""
-    try:
-        yield
-    except DeviceError:
-        raise
-    except EdgePruneError as error:
-        if one.is_baseline:
-            raise
-        one.unmeasured = str(error)
+def _stand_in(site: _Site, one: _Found, client: Client) -> None:
+    _open(replace(one.variant, backend="ort", options=FLOAT_QDQ), client, site.threads)
 
 
 def _environment(client: Client, threads: int) -> Environment:
@@ -307,11 +336,12 @@ def _record(
         size_bytes=bundle.size_bytes(variant),
         accuracy=tuple(found for found in accuracy if found is not None),
         unmeasured=one.unmeasured,
+        failed=one.failed,
         environment=environment,
         samples_ms=tuple(tuple(_flat(restart)) for restart in one.rounds),
         load_ms=tuple(one.load_ms),
         first_inference_ms=tuple(one.first_ms),
-        speedup=compare(_flat(baseline.rounds), _flat(one.rounds)) if timed else None,
+        speedup=compare(baseline.rounds, one.rounds) if timed else None,
         peak_memory_bytes=max(one.peak_bytes, default=None),
         energy=one.energy,
         layers=one.layers,

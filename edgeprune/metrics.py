@@ -35,7 +35,8 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     p = successes / trials
     centre = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(p * (1 - p) / trials + z * z / (4 * trials * trials))
-    return Interval(p, max(0.0, centre - half), min(1.0, centre + half), confidence)
+    low, high = min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))  # rounding may leave p outside
+    return Interval(p, low, high, confidence)
 
 
 def paired_drop(

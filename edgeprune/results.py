@@ -109,14 +109,16 @@ class Measurement:
     accuracy: tuple[Accuracy, ...]
     unmeasured: str = ""
     """Why there is no latency, e.g. `no device`; empty where there is."""
+    failed: bool = False
+    """Whether it is the device that failed: the command ends with 5."""
     environment: Environment | None = None
     samples_ms: tuple[tuple[float, ...], ...] = ()
-    """Every timed inference, one tuple per process restart, in the order it happened."""
+    """One tuple per process restart, in the order it happened; of each slice the last inferences that were timed."""
     load_ms: tuple[float, ...] = ()
     """Per restart: reading the file and building the session."""
     first_inference_ms: tuple[float, ...] = ()
     speedup: Interval | None = None
-    """Baseline latency / this latency, from rounds interleaved with the baseline in the same run."""
+    """Baseline latency / this latency, the two interleaved in the same run; None for fewer than six restarts."""
     peak_memory_bytes: int | None = None
     """Largest resident set of the child process less its size once the runtime was imported."""
     energy: Energy = Energy(None, None, "not measured")
@@ -129,7 +131,7 @@ class Measurement:
 
     @property
     def samples(self) -> int:
-        """How many inferences were timed."""
+        """How many timed inferences were kept."""
         return sum(len(run) for run in self.samples_ms)
 
     def percentile_ms(self, q: float) -> float | None:
@@ -139,10 +141,13 @@ class Measurement:
         return float(np.percentile(np.concatenate(self.samples_ms), q))
 
     def percentile_interval_ms(self, q: float) -> Interval | None:
-        """Order-statistic interval of that percentile."""
+        """Interval of the median restart's percentile; None for fewer than six restarts.
+
+        Inferences of one process resemble each other, so the restarts are what is independent, not the inferences.
+        """
         if self.samples < SAMPLES_FOR_PERCENTILE[q]:
             return None
-        return order_statistic_interval(np.concatenate(self.samples_ms), q / 100)
+        return order_statistic_interval([np.percentile(run, q) for run in self.samples_ms])
 
     @property
     def fallbacks(self) -> tuple[Layer, ...]:

@@ -19,8 +19,14 @@ def test_the_top_class_is_the_one_with_the_highest_score():
 @given(counts)
 def test_a_wilson_interval_lies_within_zero_and_one_and_holds_its_estimate(count):
     interval = wilson(*count)
-    assert 0 <= interval.low <= interval.estimate + 1e-12
-    assert interval.estimate - 1e-12 <= interval.high <= 1
+    assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
+
+
+@pytest.mark.parametrize("all_right", [False, True])
+def test_a_wilson_interval_holds_an_estimate_of_zero_or_one_in_spite_of_rounding(all_right):
+    for n in range(1, 2001):
+        interval = wilson(n if all_right else 0, n)
+        assert 0 <= interval.low <= interval.estimate <= interval.high <= 1
 
 
 def test_the_wilson_interval_is_where_the_score_test_stops_rejecting():

@@ -37,8 +37,10 @@ def record(runs: tuple[tuple[float, ...], ...] = (), **values: object) -> Measur
 
 def test_what_is_written_is_read_back(tmp_path):
     written = record(((1.0, 1.5), (1.25,)), speedup=Interval(2.0, 1.9, 2.1), peak_memory_bytes=10, warnings=("busy",))
-    write(written, tmp_path / "one.json")
-    assert read_measurement(tmp_path / "one.json") == written
+    failed = record(unmeasured="the worker was killed by signal 9", failed=True)
+    for one in (written, failed):
+        write(one, tmp_path / "one.json")
+        assert read_measurement(tmp_path / "one.json") == one
     measured = Measured("ort-int8", "the fastest", record(), (written,))
     write(measured, tmp_path / "all.json")
     assert read_measured(tmp_path / "all.json") == measured
@@ -72,7 +74,19 @@ def test_a_percentile_is_claimed_only_with_the_runs_it_needs(q):
     samples = tuple(float(value) for value in range(1, needed + 1))
     assert record((samples,)).percentile_ms(q) == pytest.approx(np.percentile(samples, q))
     assert record((samples[1:],)).percentile_ms(q) is None
-    assert record((samples[1:],)).percentile_interval_ms(q) is None
+
+
+@pytest.mark.parametrize("q", [50, 99])
+def test_the_interval_of_a_percentile_is_over_restarts(q):
+    """Six restarts that differ by 1 ms and within which nothing differs: pooled they would seem precise."""
+    runs = tuple(tuple([1.0 * restart] * 200) for restart in range(1, 7))
+    assert record(runs).percentile_interval_ms(q) == Interval(3.5, 1, 6)
+    assert record(runs[:5]).percentile_interval_ms(q) is None
+
+
+def test_an_interval_needs_the_runs_that_its_percentile_needs():
+    assert record(((1.0,) * 110,) * 6).percentile_interval_ms(99) is None
+    assert record(((1.0,) * 111,) * 6).percentile_interval_ms(99) is not None
 
 
 def test_percentiles_are_over_all_restarts():

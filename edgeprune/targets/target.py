@@ -6,6 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+BACKENDS = ("ort", "openvino", "tensorrt")
+METERS = ("rapl",)
+"""The runtimes and meters there are. Their tables stand in packages that this one must not import; a test compares."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+"""It becomes part of folder names."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,25 +30,23 @@ class BackendUse(_Part):
 class Target(_Part):
     """A device type; an instance (host, user, key) is never described here."""
 
-    name: str
+    name: Name
     title: str
-    aliases: tuple[str, ...] = ()
+    aliases: tuple[Name, ...] = ()
     arch: Literal["any", "x86_64", "aarch64"]
     isa: tuple[str, ...] = ()
     """Instruction sets it is known to have; empty: not known."""
     local: bool = False
     """Whether this machine is the device, so that it can be measured here."""
-    backends: dict[str, BackendUse]
+    backends: Annotated[dict[str, BackendUse], Field(min_length=1)]
     assumes: dict[str, str] = {}
-    """Versions on the device that were assumed, e.g. `jetpack: "6.2"`; a device that differs refuses."""
+    """Versions on the device that were assumed, e.g. `jetpack: "6.2"`; they are written into `build.json`."""
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     channel_alignment: Annotated[int, Field(gt=0)] = 1
     """Channel counts that are a multiple of this run fastest."""
     meters: tuple[str, ...] = ()
     threads: Annotated[int, Field(gt=0)] = 1
     """Threads a runtime is given when it is measured."""
-    peak_gops: dict[str, float] = {}
-    """Published peak rate per precision, in 10^9 operations a second; the source is in `sources`."""
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...]
     """Where the facts come from."""

@@ -26,7 +26,7 @@ from edgeprune.backends.backend import Feeds, Load, Runner
 from edgeprune.errors import DataError, EdgePruneError, InputError, MissingError
 from edgeprune.measure.energy import measure_energy
 from edgeprune.measure.latency import time_runs, warm_up
-from edgeprune.measure.memory import lower_mark, peak_bytes, resident_bytes
+from edgeprune.measure.memory import PROC, lower_mark, peak_bytes, resident_bytes
 from edgeprune.meters.meter import detect
 from edgeprune.registry import resolve, unknown
 from edgeprune.worker.probe import probe
@@ -35,9 +35,13 @@ Answer = dict[str, Any]
 
 
 class Worker:
-    """The state between commands: the open runner and the inputs it is timed on."""
+    """The state between commands: the open runner and the inputs it is timed on.
 
-    def __init__(self) -> None:
+    `proc` is where Linux counts this process' memory.
+    """
+
+    def __init__(self, proc: Path = PROC) -> None:
+        self._proc = proc
         self._runner: Runner | None = None
         self._feeds: Iterator[Feeds] = iter(())
         self._import_bytes = 0
@@ -63,15 +67,15 @@ class Worker:
     def open(
         self, backend: str, files: dict[str, str], options: dict[str, str], threads: int = 1, batch: int = 1
     ) -> Answer:
-        """Load a variant, and let the peak of memory start from here."""
+        """Load a variant, and let the peak of memory start from here where that is permitted."""
         self.close()
         load: Load = resolve(LOAD, backend, "runtime")
-        lower_mark()
-        self._import_bytes = resident_bytes()
+        lowered = lower_mark(self._proc)
+        self._import_bytes = resident_bytes(self._proc)
         begin = perf_counter()
         paths = {role: Path(path) for role, path in files.items()}
         self._runner = load(paths, options, threads=threads, batch=batch)
-        return {"load_ms": (perf_counter() - begin) * 1e3}
+        return {"load_ms": (perf_counter() - begin) * 1e3, "mark_lowered": lowered}
 
     def warm(self, inputs: str, min_s: float, max_s: float) -> Answer:
         """Take the samples of an .npz file in turn from now on; time the first inference, run until it is steady."""
@@ -109,7 +113,7 @@ class Worker:
 
     def memory(self) -> Answer:
         """Peak memory since the runtime was imported, above what it took then."""
-        return {"peak_bytes": max(0, peak_bytes() - self._import_bytes), "import_bytes": self._import_bytes}
+        return {"peak_bytes": max(0, peak_bytes(self._proc) - self._import_bytes), "import_bytes": self._import_bytes}
 
     def energy(self, meters: list[str], seconds: float) -> Answer:
         """Joules per inference by the first of `meters` that works here, or why none does."""

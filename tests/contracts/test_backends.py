@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -130,6 +133,29 @@ def test_evidence_is_json_and_tells_every_layer(open_runner, backend):
     planned = (LayerPlan("conv", "Conv", "w", "fp32"), LayerPlan("fc", "Gemm", "v", "fp32"))
     layers = resolve(EFFECTIVE, backend, "runtime")(evidence, planned)
     assert [(layer.name, layer.effective) for layer in layers] == [("conv", "fp32"), ("fc", "fp32")]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_none_of_its_threads_is_tied_to_a_core(backend, model, tmp_path, threads):
+    """A runtime that ties its threads waits for that core on a shared machine, and would be compared with one that
+    does not. In a process of its own, where no other test has left threads."""
+    lowered = resolve(LOWER, backend, "runtime")(model, load_target("cpu"), "fp32", tmp_path)
+    code = f"""
+import json, os, sys
+from pathlib import Path
+import numpy as np
+from edgeprune.backends import LOAD
+from edgeprune.registry import resolve
+allowed = os.sched_getaffinity(0)
+files, options = {{"model": Path({str(lowered.files["model"])!r})}}, {lowered.options!r}
+with resolve(LOAD, {backend!r}, "runtime")(files, options, threads={threads}, batch=1) as runner:
+    runner.infer({{spec.name: np.zeros(spec.shape, spec.dtype) for spec in runner.inputs}})
+    tied = [thread for thread in os.listdir("/proc/self/task") if os.sched_getaffinity(int(thread)) != allowed]
+sys.exit(f"{{len(tied)}} tied" if tied else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_closing_twice_is_closing(open_runner):

@@ -43,6 +43,18 @@ def test_opening_tells_how_long_loading_took(opened, ask, folder):
     assert 0 < answer["load_ms"] < 60_000
 
 
+@pytest.mark.parametrize("permitted", [True, False])
+def test_opening_tells_whether_the_peak_of_memory_starts_there(folder, tmp_path, permitted):
+    proc = tmp_path / "proc"
+    (proc if permitted else proc / "clear_refs").mkdir(parents=True)  # a folder cannot be written to
+    (proc / "status").write_text("VmHWM:\t3 kB\nVmRSS:\t1 kB\n")
+    worker = Worker(proc)
+    files = {"model": str(folder / "model.onnx")}
+    answer = worker.answer(json.dumps({"command": "open", "backend": "ort", "files": files, "options": {}}))
+    assert answer["mark_lowered"] is permitted
+    assert worker.memory() == {"peak_bytes": 2048, "import_bytes": 1024}
+
+
 @pytest.mark.parametrize("batch", [1, 2, 5, 7])
 def test_predictions_come_in_order_whatever_the_batch(opened, folder, batch):
     answer = opened(batch)("predict", inputs=str(folder / "inputs.npz"), out=str(folder / "out.npz"))

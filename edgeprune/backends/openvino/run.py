@@ -23,7 +23,12 @@ try:
 except ImportError as error:
     raise MissingError(f"OpenVINO is missing ({error}): pip install 'edgeprune[openvino]'") from error
 
-FIXED = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+FIXED = {
+    "PERFORMANCE_HINT": "LATENCY",
+    "NUM_STREAMS": "1",
+    # left to itself it ties its thread to the first core and waits for it, while other runtimes take whichever is free
+    "ENABLE_CPU_PINNING": "NO",
+}
 VERSION = ov.__version__.partition("-")[0]  # the rest is a build number
 KNOWN = ("INFERENCE_PRECISION_HINT",)
 
