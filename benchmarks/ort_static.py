@@ -9,7 +9,6 @@ a bundle of its own, so that "speed-up" is our speed over the peer's, from round
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import fields
 from pathlib import Path
@@ -26,7 +25,7 @@ from edgeprune.choose import choose_default
 from edgeprune.data.datasets import read
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.pipeline.measure import evaluation
-from edgeprune.recipe import Recipe
+from edgeprune.recipe import Recipe, read_yaml
 from edgeprune.report.tables import summary
 from edgeprune.results import write
 from edgeprune.targets.target import Target
@@ -79,15 +78,15 @@ def beside_peer(bundle: Bundle, splits: Splits, root: Path) -> Bundle:
 
 @click.command()
 @click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path, exists=True))
-@click.option("--restarts", default=5, show_default=True)
+@click.option("--restarts", default=6, show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="Per variant and restart.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the measurement as JSON.")
 def main(path: Path, restarts: int, seconds: float, out: Path | None) -> None:
     """Measure BUNDLE's INT8 variants beside the peer's file."""
     bundle = open_bundle(path)
     recipe = Recipe.model_validate(bundle.core.recipe)
-    splits = resolve_splits(recipe.data)
-    target = Target.model_validate(json.loads((bundle.root / "target.json").read_bytes()))
+    splits = resolve_splits(recipe.data, trains=False)
+    target = read_yaml(bundle.root / "target.yaml", Target)
     with tempfile.TemporaryDirectory() as folder:
         both = beside_peer(bundle, splits, Path(folder))
         judged = [evaluation(bundle, splits, name) for name in splits.reported]

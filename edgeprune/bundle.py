@@ -21,6 +21,7 @@ from edgeprune.tensor import TensorSpec
 SCHEMA = 1
 CORE = "bundle.json"
 MEASURED = "measured.json"
+REPORT = "report.html"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Core:
-    """`bundle.json`: equal inputs give equal bytes, so no time and no path of a machine stands in it."""
+    """`bundle.json`: equal inputs give equal bytes, so no time stands in it, nor a path but that of a data folder."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -187,5 +188,5 @@ def _check_file(root: Path, name: str, hashes: Mapping[str, str]) -> None:
 
 
 def _files(root: Path) -> list[Path]:
-    outside = {CORE, MEASURED}
+    outside = {CORE, MEASURED, REPORT}
     return sorted(path for path in root.rglob("*") if path.is_file() and path.name not in outside)

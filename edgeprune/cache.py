@@ -88,7 +88,12 @@ class StageCache:
         if not resumable or self.again:
             shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(exist_ok=True)
-        work(partial)
+        try:
+            work(partial)
+        except BaseException:
+            if not resumable:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
         files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in _files(partial)}
         record = {"inputs": _plain(inputs), "files": files}
         (partial / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")

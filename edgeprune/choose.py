@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgeprune.errors import BudgetError, EdgePruneError, FallbackError
+from edgeprune.errors import BudgetError, DeviceError, EdgePruneError, FallbackError, MissingError
 from edgeprune.recipe import Budgets
 from edgeprune.results import Measured, Measurement
 
@@ -19,7 +19,7 @@ class Shortfall:
 
     text: str
     excess: float
-    """How far it is missed, to find the closest: points of accuracy, or the excess over what is allowed, as a ratio."""
+    """How far it is missed, relative to what is allowed, to find the closest."""
 
 
 def choose_default(baseline: Measurement, measurements: Sequence[Measurement], budgets: Budgets) -> Measured:
@@ -27,8 +27,7 @@ def choose_default(baseline: Measurement, measurements: Sequence[Measurement], b
 
     The baseline stands for election where it is a variant (nothing was pruned), so an INT8 that is slower never wins.
     """
-    candidates = list(measurements) if baseline.variant == "baseline" else [baseline, *measurements]
-    within = [one for one in candidates if not shortfalls(one, budgets)]
+    within = [one for one in _candidates(baseline, measurements) if not shortfalls(one, budgets)]
     timed = [one for one in within if one.percentile_ms(50) is not None]
     if timed:
         best = min(timed, key=lambda one: one.percentile_ms(50) or 0.0)
@@ -40,6 +39,10 @@ def choose_default(baseline: Measurement, measurements: Sequence[Measurement], b
     return Measured(None, "no variant is within the budgets", baseline, tuple(measurements))
 
 
+def _candidates(baseline: Measurement, measurements: Sequence[Measurement]) -> list[Measurement]:
+    return list(measurements) if baseline.variant == "baseline" else [baseline, *measurements]
+
+
 def shortfalls(one: Measurement, budgets: Budgets) -> list[Shortfall]:
     """Every budget this variant does not meet; accuracy is judged on the select split."""
     found = []
@@ -48,7 +51,7 @@ def shortfalls(one: Measurement, budgets: Budgets) -> list[Shortfall]:
             lost = 100 * accuracy.drop.estimate
             if lost > budgets.max_drop + 1e-9:
                 text = f"loses {lost:.2f} points on the select split, {budgets.max_drop:g} allowed"
-                found.append(Shortfall(text, lost - budgets.max_drop))
+                found.append(Shortfall(text, (lost - budgets.max_drop) / max(budgets.max_drop, 1.0)))
     size_mb = one.size_bytes / MB
     if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:
         text = f"is {size_mb:.3f} MB, {budgets.max_size_mb:g} allowed"
@@ -63,20 +66,26 @@ def shortfalls(one: Measurement, budgets: Budgets) -> list[Shortfall]:
 
 
 def verdict(measured: Measured, budgets: Budgets, precision: str, *, allow_fallback: bool) -> EdgePruneError | None:
-    """What ends the command with another exit code than 0, if anything: a fallback first, then a budget.
+    """What ends the command with another exit code than 0, if anything.
 
-    Only variants of the precision that was asked for can fall back: the ones above it are shown for comparison.
+    A device that failed comes first, then runtimes that are all missing, a fallback, a budget. Only variants of the
+    precision that was asked for can fall back: the ones above it are shown for comparison.
     """
-    if not allow_fallback:
-        for one in measured.measurements:
-            if one.precision == precision and (fallen := one.fallbacks):
-                first = fallen[0]
-                return FallbackError(
-                    f"{one.variant}: {len(fallen)} of {len(one.layers)} layers did not run in {precision}, first"
-                    f" {first.name} ({first.effective}: {first.reason}): --allow-fallback accepts that"
-                )
+    candidates = _candidates(measured.baseline, measured.measurements)
+    for one in candidates:
+        if one.failed:
+            return DeviceError(f"{one.variant}: {one.unmeasured}")
+    if all(one.unmeasured and not one.accuracy for one in candidates):
+        return MissingError(f"{candidates[0].variant}: {candidates[0].unmeasured}")
+    for one in measured.measurements:
+        if not allow_fallback and one.precision == precision and (fallen := one.fallbacks):
+            first = fallen[0]
+            return FallbackError(
+                f"{one.variant}: {len(fallen)} of {len(one.layers)} layers did not run in {precision}, first"
+                f" {first.name} ({first.effective}: {first.reason}): --allow-fallback accepts that"
+            )
     if measured.default is None:
-        closest = min(measured.measurements, key=lambda one: sum(missed.excess for missed in shortfalls(one, budgets)))
+        closest = min(candidates, key=lambda one: sum(missed.excess for missed in shortfalls(one, budgets)))
         missed = ", ".join(shortfall.text for shortfall in shortfalls(closest, budgets))
         return BudgetError(
             f"no variant is within the budgets; closest: {closest.variant} {missed}: change what is kept"

@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeprune.errors import ConfigError
+from edgeprune.registry import unknown
 
 PRECISIONS = ("fp32", "bf16", "int8")
 PRUNERS = ("none", "magnitude")
@@ -106,7 +107,7 @@ class Recipe(_Part):
     prune: PrunePart = PrunePart()
     quantize: QuantizePart = QuantizePart()
     budgets: Budgets = Budgets()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -142,9 +143,20 @@ def validated(
     except ValidationError as error:
         fault = error.errors()[0]
         path = tuple(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            raise ConfigError(f"{where}: {unknown('key', '.'.join(path), _keys(kind, path[:-1]))}") from error
         key = (names or {}).get(path, f"{where}: {'.'.join(path)}")
-        known = f"; known keys: {', '.join(kind.model_fields)}" if fault["type"] == "extra_forbidden" else ""
-        raise ConfigError(f"{key}: {fault['msg'].lower()} (got {fault['input']!r}){known}") from error
+        got = "" if fault["type"] == "missing" else f" (got {fault['input']!r})"
+        raise ConfigError(f"{key}: {fault['msg'].lower()}{got}") from error
+
+
+def _keys(kind: type[BaseModel], path: tuple[str, ...]) -> list[str]:
+    """What may stand where `path` leads, each with the whole path to it."""
+    for part in path:
+        annotation = kind.model_fields[part].annotation if part in kind.model_fields else None
+        inner = [one for one in (annotation, *get_args(annotation)) if isinstance(one, type)]
+        kind = next((one for one in inner if issubclass(one, BaseModel)), kind)
+    return [".".join((*path, name)) for name in kind.model_fields]
 
 
 def _expand(text: str, path: Path) -> str:

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors", "tensor", "progress"),
-    ("registry", "metrics", "recipe"),
-    ("bundle", "results", "shipped"),
+    ("registry", "metrics"),
+    ("recipe", "bundle", "results", "shipped"),
     ("cache",),
     ("targets", "transport", "models", "data", "graph", "meters", "report", "choose"),
     ("backends",),

@@ -1,5 +1,5 @@
 from edgeprune.choose import choose_default, shortfalls, verdict
-from edgeprune.errors import BudgetError, FallbackError
+from edgeprune.errors import BudgetError, DeviceError, FallbackError, MissingError
 from edgeprune.metrics import Interval
 from edgeprune.recipe import Budgets
 from edgeprune.results import Accuracy, Layer, Measurement
@@ -81,3 +81,27 @@ def test_a_fallback_of_a_variant_nobody_asked_for_is_only_shown():
     layer = Layer("conv", "Conv", "bf16", "fp32", "this CPU has no BF16")
     found = choose_default(BASELINE, [measured("openvino-bf16", layers=(layer,)), measured("ort-int8")], Budgets())
     assert verdict(found, Budgets(), "int8", allow_fallback=False) is None
+
+
+def test_a_device_that_failed_ends_the_command_though_others_went_on():
+    dead = Measurement(
+        "hash", "cnn", "cpu", "openvino-int8", "openvino", "int8", 9, (), unmeasured="killed", failed=True
+    )
+    found = choose_default(BASELINE, [dead, measured("ort-int8")], Budgets())
+    assert found.default == "ort-int8"
+    assert isinstance(verdict(found, Budgets(), "int8", allow_fallback=False), DeviceError)
+
+
+def test_where_every_runtime_is_missing_that_is_the_reason_and_not_a_budget():
+    absent = Measurement(
+        "hash", "cnn", "cpu", "openvino-int8", "openvino", "int8", 9, (), unmeasured="OpenVINO is not installed"
+    )
+    found = choose_default(BASELINE, [absent], Budgets())
+    error = verdict(found, Budgets(), "int8", allow_fallback=False)
+    assert isinstance(error, MissingError)
+    assert "not installed" in str(error)
+
+
+def test_an_unpruned_baseline_alone_can_miss_a_budget_too():
+    found = choose_default(measured("ort-fp32", size=900), [], Budgets(max_size_mb=0.0001))
+    assert "closest: ort-fp32" in str(verdict(found, Budgets(max_size_mb=0.0001), "fp32", allow_fallback=False))

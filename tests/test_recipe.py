@@ -45,7 +45,7 @@ def test_given_weights_lie_where_the_environment_says(data_folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("modle: cnn", "modle: extra inputs are not permitted.*known keys: model, weights"),
+        ("modle: cnn", "unknown key 'modle': did you mean 'model'. known: budgets, data, model"),
         ("prune: {keep: 0}", r"prune\.keep: input should be greater than 0"),
         ("train: {epochs: many}", r"train\.epochs: .*got 'many'"),
         ("- cnn", "expected `key: value` lines, found list"),
@@ -70,3 +70,19 @@ def test_rows_print_as_a_range():
 def overlap(a: Rows, b: Rows) -> bool:
     end = 1 << 62
     return a.source == b.source and max(a.start, b.start) < min(a.stop or end, b.stop or end)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: {epoch: 3}", "unknown key 'train.epoch': did you mean 'train.epochs'"),
+        ("modell: cnn", "unknown key 'modell': did you mean 'model'"),
+        ("data: {select: {sorce: 'digits:all'}}", "data.select.source: field required"),
+        ("data: {select: {source: 'digits:all', stopp: 3}}", "did you mean 'data.select.stop'"),
+        ("seed: 99999999999999999999999", "seed: input should be less than"),
+    ],
+)
+def test_a_key_that_is_misspelt_anywhere_names_the_nearest_of_its_place(tmp_path, text, said):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_yaml(tmp_path / "recipe.yaml", Recipe)

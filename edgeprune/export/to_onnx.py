@@ -8,7 +8,7 @@ import io
 import logging
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,15 @@ from torch import Tensor, nn
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from edgeprune.errors import ModelError
+from edgeprune.graph.batch import BATCH
 from edgeprune.graph.cleanup import clean
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.save import write_onnx
+from edgeprune.graph.specs import tensor_specs
 from edgeprune.progress import SILENT, Progress
 from edgeprune.tensor import TensorSpec
 
-INPUT, OUTPUT, BATCH = "input", "output", "batch"
+INPUT, OUTPUT = "input", "output"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def export(
         task.advance()
     for note in notes:
         progress.say(note)
-    return Exported(out, _specs(graph.graph.inputs), _specs(graph.graph.outputs), exporter, notes)
+    return Exported(out, tensor_specs(graph.graph.inputs), tensor_specs(graph.graph.outputs), exporter, notes)
 
 
 def _output_names(model: nn.Module, example: Tensor) -> list[str]:
@@ -160,18 +162,6 @@ def _check_free_batch(graph: ir.Model, model: nn.Module) -> None:
                 f"{_name(model)} fixes the batch of its {value.name} to {value.shape[0]}:"
                 " write x.flatten(1) or x.view(x.shape[0], -1) where it reshapes"
             )
-
-
-def _specs(values: Iterable[ir.Value]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(str(value.name), str(value.dtype.numpy()), tuple(_size(size) for size in value.shape))
-        for value in values
-        if value.dtype is not None and value.shape is not None
-    )
-
-
-def _size(size: int | ir.SymbolicDim) -> int | str:
-    return size if isinstance(size, int) else str(size.value)
 
 
 def _name(model: nn.Module) -> str:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from edgeprune.backends import LOWER
+from edgeprune.backends import LOAD, LOWER
 from edgeprune.bundle import LayerPlan, sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.datasets import read
 from edgeprune.errors import InputError, ModelError
 from edgeprune.export import parity, to_onnx
+from edgeprune.graph.batch import free_batch
 from edgeprune.graph.cleanup import clean
 from edgeprune.graph.cost import macs
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
+from edgeprune.graph.specs import tensor_specs
 from edgeprune.pipeline.job import Job
 from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.plan import uniform_plan
@@ -34,6 +36,7 @@ from edgeprune.tensor import TensorSpec
 MODEL = "model.onnx"
 FACTS = "facts.json"
 VARIANT = "variant.json"
+BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,11 @@ def export(job: Job, network: Stage, model: Any) -> Stage:
     def work(folder: Path) -> None:
         done = to_onnx.export(model, job.input_shape, folder / MODEL, progress=job.progress)
         difference = parity.check(model, folder / MODEL, _some_samples(job, "calibrate", 5))
-        graph = read_onnx(folder / MODEL)
-        _write_facts(folder, Facts(done.inputs, done.outputs, macs(graph), done.exporter, done.notes, difference))
+        facts = _facts(read_onnx(folder / MODEL), done.exporter, done.notes, difference)
+        _check_fits(job, job.recipe.model, facts)
+        _write_facts(folder, facts)
 
-    inputs = {"network": network, "shape": job.input_shape, "rows": job.splits.fingerprint("calibrate")}
+    inputs = {"network": network, "data": _judges(job), "rows": job.splits.fingerprint("calibrate")}
     return job.stage("export", inputs, work, code=("export", "graph", "backends"))
 
 
@@ -68,14 +72,15 @@ def adopt(job: Job, file: Path) -> Stage:
         raise InputError(f"{file}: no such model file: give a path to an .onnx file, or a name of the zoo")
 
     def work(folder: Path) -> None:
-        graph = clean(read_onnx(file))
-        inputs, outputs = _specs(graph.graph.inputs), _specs(graph.graph.outputs)
-        _check_fits(job, file, inputs)
+        graph = free_batch(clean(read_onnx(file)))
+        facts = _facts(graph, "given", (), None)
+        _check_fits(job, str(file), facts)
         write_onnx(graph, folder / MODEL)
-        _write_facts(folder, Facts(inputs, outputs, macs(graph), "given", (), None))
+        _check_batch(file, folder / MODEL, _some_samples(job, "calibrate", 2))
+        _write_facts(folder, facts)
 
-    inputs = {"file": sha256_of(file), "shape": job.input_shape}
-    return job.stage("adopt", inputs, work, code=("graph",))
+    inputs = {"file": sha256_of(file), "data": _judges(job), "rows": job.splits.fingerprint("calibrate")}
+    return job.stage("adopt", inputs, work, code=("graph", "backends"))
 
 
 def ranges(job: Job, exported: Stage) -> Stage:
@@ -155,6 +160,16 @@ def read_ranges(calibrated: Stage) -> dict[str, Range]:
     return {name: Range(low, high) for name, (low, high) in raw.items()}
 
 
+def _facts(graph: ir.Model, exporter: str, notes: tuple[str, ...], difference: float | None) -> Facts:
+    inputs, outputs = tensor_specs(graph.graph.inputs), tensor_specs(graph.graph.outputs)
+    return Facts(inputs, outputs, macs(graph), exporter, notes, difference)
+
+
+def _judges(job: Job) -> dict[str, Any]:
+    """What a graph must fit."""
+    return {"shape": job.input_shape, "classes": len(job.splits.info.classes)}
+
+
 def _write_facts(folder: Path, facts: Facts) -> None:
     (folder / FACTS).write_bytes(TypeAdapter(Facts).dump_json(facts, indent=1) + b"\n")
 
@@ -163,29 +178,45 @@ def _some_samples(job: Job, split: str, count: int) -> NDArray[Any]:
     return job.splits.preprocess(read(job.splits.rows[split]).images[:count])
 
 
-def _specs(values: Iterable[ir.Value]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(
-            str(value.name),
-            str(value.dtype.numpy()) if value.dtype else "unknown",
-            tuple(size if isinstance(size, int) else str(size) for size in value.shape or ()),
-        )
-        for value in values
-    )
-
-
-def _check_fits(job: Job, file: Path, inputs: tuple[TensorSpec, ...]) -> None:
-    """Refuse a graph that the data cannot feed, before anything is spent on it."""
-    if len(inputs) != 1:
-        names = ", ".join(spec.name for spec in inputs)
-        raise ModelError(f"{file}: has {len(inputs)} inputs ({names}); image data feeds exactly one")
-    spec, expected = inputs[0], job.input_shape
-    sizes = spec.shape[1:]
-    fits = len(sizes) == len(expected) and all(
-        isinstance(a, str) or a == b for a, b in zip(sizes, expected, strict=True)
-    )
-    if spec.dtype != "float32" or not fits:
+def _check_fits(job: Job, name: str, facts: Facts) -> None:
+    """Refuse a graph that the data cannot feed or whose answers the labels cannot judge, before time is spent on it."""
+    data, shape, classes = job.splits.info.name, job.input_shape, len(job.splits.info.classes)
+    if len(facts.inputs) != 1:
+        names = ", ".join(spec.name for spec in facts.inputs)
+        raise ModelError(f"{name}: has {len(facts.inputs)} inputs ({names}): image data feeds exactly one")
+    if not _is(facts.inputs[0], shape):
         raise ModelError(
-            f"{file}: input {spec.name} is {spec.dtype}{list(spec.shape)}, but {job.splits.info.name} gives"
-            f" float32{['batch', *expected]}: choose other data (--data) or another model"
+            f"{name}: input {_shown(facts.inputs[0])}, but {data} gives float32{['batch', *shape]}:"
+            " choose other data (--data) or another model"
         )
+    if len(facts.outputs) != 1 or not _is(facts.outputs[0], (classes,)):
+        raise ModelError(
+            f"{name}: gives {', '.join(_shown(spec) for spec in facts.outputs)}, but the {classes} classes of {data}"
+            f" need one output float32{['batch', classes]}: choose other data (--data) or another model"
+        )
+
+
+def _is(spec: TensorSpec, sizes: tuple[int, ...]) -> bool:
+    """Whether it is float32 of [batch, *sizes]; a free dimension fits any size."""
+    if spec.dtype != "float32" or len(spec.shape) != len(sizes) + 1:
+        return False
+    return all(isinstance(a, str) or a == b for a, b in zip(spec.shape[1:], sizes, strict=True))
+
+
+def _shown(spec: TensorSpec) -> str:
+    return f"{spec.name} {spec.dtype}{list(spec.shape)}"
+
+
+def _check_batch(file: Path, freed: Path, samples: NDArray[Any]) -> None:
+    """Two samples at once must give what each gives alone in the user's own file."""
+    load = resolve(LOAD, "ort", "runtime")
+    with load({"model": file}, {}, threads=1, batch=1) as one, load({"model": freed}, {}, threads=1, batch=2) as two:
+        name = one.input_names[0]
+        alone = np.concatenate([one.infer({name: sample[np.newaxis]})[one.output_names[0]] for sample in samples])
+        try:
+            together = two.infer({name: samples})[two.output_names[0]]
+        except ModelError as error:
+            raise ModelError(f"{file}: {BAKED_IN}") from error
+    scale = max(1.0, float(np.abs(alone).max()))
+    if alone.shape != together.shape or not float(np.abs(alone - together).max()) <= parity.TOLERANCE * scale:
+        raise ModelError(f"{file}: {BAKED_IN}")

@@ -15,7 +15,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD
-from edgeprune.bundle import CORE, LayerPlan, Variant, open_bundle, seal
+from edgeprune.bundle import CORE, MEASURED, REPORT, LayerPlan, Variant, open_bundle, seal
 from edgeprune.cache import RECORD, Stage
 from edgeprune.data.datasets import read
 from edgeprune.errors import CorruptError, InputError, OutputError
@@ -58,11 +58,11 @@ def assemble(job: Job, parts: Parts) -> Stage:
             for backend, precision, stage in parts.variants
             if stage.key != parts.baseline.key
         ]
-        name = "ort-fp32" if parts.baseline_is_variant else "baseline"
-        baseline = _take(parts.baseline, "ort", "fp32", folder, name)
+        kept_as = "ort-fp32" if parts.baseline_is_variant else "baseline"
+        baseline = _take(parts.baseline, "ort", "fp32", folder, kept_as)
         _write_json(folder / "preprocess.json", splits.preprocess.to_json())
         _write_json(folder / "labels.json", list(splits.info.classes))
-        (folder / "target.json").write_text(job.target.model_dump_json(indent=1) + "\n")
+        (folder / "target.yaml").write_text(yaml.safe_dump(job.target.model_dump(mode="json"), sort_keys=False))
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
         pruning = {"pruner": "none"}
         if parts.network is not None:
@@ -98,19 +98,23 @@ def assemble(job: Job, parts: Parts) -> Stage:
         "recipe": _portable_recipe(job),
         "splits": TypeAdapter(dict[str, Any]).dump_python(job.splits.record(), mode="json"),
         "target": job.target.model_dump(mode="json"),
+        "command": _command(job),
     }
     return job.stage("bundle", inputs, work, code=("bundle", "pipeline", "backends"))
 
 
 def check_out(out: Path) -> None:
-    """Refuse, before any work, a place where the bundle could not be put.
+    """Refuse, before any work, a place where the bundle could not be put. `out` is absolute.
 
-    Raises OutputError where `out` is a file or a folder with other things in it, or cannot be written.
+    Raises OutputError where `out` is a file, is the folder we stand in, holds anything that no bundle of ours put there
+    (which a new one would wipe), or cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out}: is a file: choose another --out")
-    if out.is_dir() and any(out.iterdir()) and not (out / CORE).is_file():
-        raise OutputError(f"{out}: holds other things than a bundle: choose another --out, or empty it")
+    if out in (here := Path.cwd(), *here.parents):
+        raise OutputError(f"{out}: is the folder you are in, or one around it: choose another --out")
+    if foreign := _foreign(out):
+        raise OutputError(f"{out}: holds '{foreign}', which is not of a bundle and would be lost: choose another --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         probe = _beside(out, "probe")
@@ -118,6 +122,17 @@ def check_out(out: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(f"{out.parent}: cannot be written ({error.strerror}): choose another --out") from error
+
+
+def _foreign(out: Path) -> str | None:
+    """The first file in `out` that its bundle does not account for; of a damaged bundle, its record."""
+    try:
+        named = json.loads((out / CORE).read_bytes())["sha256"].keys() if (out / CORE).exists() else set()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return CORE
+    ours = {*named, CORE, MEASURED, REPORT} if named else set()
+    found = (path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if not path.is_dir())
+    return next((name for name in found if name not in ours), None)
 
 
 def place(stage: Stage, out: Path) -> None:
@@ -180,8 +195,9 @@ def _portable_recipe(job: Job) -> dict[str, Any]:
 
 
 def _command(job: Job) -> str:
-    speed = " --speed-only" if job.untrained else ""
-    return f"edgeprune compile --recipe recipe.yaml --target {job.target.name}{speed}"
+    """To be typed in the bundle's folder; given weights and a user's own model file must lie there, too."""
+    options = [f"--backend {backend}" for backend in job.backends or ()] + ["--speed-only"] * job.untrained
+    return " ".join(["edgeprune compile --recipe recipe.yaml --target target.yaml --out ../again", *options])
 
 
 def _write_json(path: Path, value: object) -> None:

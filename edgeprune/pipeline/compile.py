@@ -37,10 +37,13 @@ def compile_bundle(
     require("torch", "torch_pruning", "onnx", "onnx_ir", "onnxsim", "safetensors", "onnxruntime", extra="compile")
     from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
 
+    out = out.resolve()
     assemble.check_out(out)
     wanted = _variants(target, backends, recipe.quantize.precision)
     _check_budgets(recipe, target)
-    job = Job(_for_graphs(recipe), target, resolve_splits(recipe.data), cache, progress, speed_only)
+    trains = recipe.weights is None and not speed_only and not recipe.model.endswith(".onnx")
+    splits = resolve_splits(recipe.data, trains=trains)
+    job = Job(_for_graphs(recipe), target, splits, cache, progress, backends, speed_only)
     if job.from_onnx:
         weights, dense = None, artifact.adopt(job, Path(recipe.model))
         exported = dense

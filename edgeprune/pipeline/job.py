@@ -27,6 +27,8 @@ class Job:
     splits: Splits
     cache: StageCache
     progress: Progress
+    backends: tuple[str, ...] | None
+    """Those asked for; None: all of the target's."""
     untrained: bool
 
     @property
@@ -43,9 +45,12 @@ class Job:
     def stage(
         self, name: str, inputs: Mapping[str, Any], work: Callable[[Path], None], *, code: tuple[str, ...], **how: bool
     ) -> Stage:
-        """A stage of this job; its inputs are completed by the versions of the libraries that do the work."""
+        """A stage of this job; its inputs are completed by the versions of the libraries that do the work.
+
+        `code` need not name this package and the recipe, which every stage depends on.
+        """
         inputs = {**inputs, "versions": versions()}
-        stage = self.cache.run(name, inputs, work, code=code, progress=self.progress, **how)
+        stage = self.cache.run(name, inputs, work, code=(*code, "pipeline", "recipe"), progress=self.progress, **how)
         if stage.reused:
             self.progress.say(f"{name}: done before")
         return stage

@@ -7,21 +7,34 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from edgeprune.bench import EvalSplit, Settings, measure
-from edgeprune.bundle import MEASURED, Bundle
+from edgeprune.bundle import CORE, MEASURED, REPORT, Bundle
 from edgeprune.cache import StageCache
 from edgeprune.choose import choose_default
 from edgeprune.data.datasets import read
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import DataError
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import Recipe
-from edgeprune.report.html import render
+from edgeprune.recipe import Recipe, read_yaml, validated
+from edgeprune.report.html import render, save
 from edgeprune.results import Environment, Measured, read_measured, write
 from edgeprune.targets.target import Target
 from edgeprune.transport.local import LocalTransport
 from edgeprune.worker.probe import probe
 
-REPORT = "report.html"
+CODE = (
+    "bench",
+    "choose",
+    "results",
+    "metrics",
+    "worker",
+    "measure",
+    "meters",
+    "transport",
+    "backends",
+    "data",
+    "pipeline",
+)
+"""What decides a measurement."""
 
 
 def measure_bundle(
@@ -33,8 +46,8 @@ def measure_bundle(
     hand are not those that the bundle was made with.
     """
     settings = settings or Settings()
-    recipe = Recipe.model_validate(bundle.core.recipe)
-    target = Target.model_validate_json((bundle.root / "target.json").read_bytes())
+    recipe = validated(Recipe, bundle.core.recipe, str(bundle.root / CORE))
+    target = read_yaml(bundle.root / "target.yaml", Target)
 
     def work(folder: Path) -> None:
         splits = _same_splits(bundle, recipe)
@@ -47,16 +60,17 @@ def measure_bundle(
         "environment": TypeAdapter(Environment).validate_python(probe()).fingerprint(),
         "settings": TypeAdapter(Settings).dump_python(settings, mode="json"),
     }
-    code = ("bench", "worker", "measure", "meters", "backends", "results", "choose")
-    stage = cache.run("measure", inputs, work, code=code, progress=progress)
+    stage = cache.run("measure", inputs, work, code=CODE, progress=progress)
     measured = read_measured(stage.folder / MEASURED)
+    if stage.reused:
+        progress.say(f"measure: done before, at {measured.baseline.measured_at}")
     write(measured, bundle.measured_path)
-    (bundle.root / REPORT).write_text(render([(bundle.core, measured)]), encoding="utf-8")
+    save(render([(bundle.core, measured)]), bundle.root / REPORT)
     return measured
 
 
 def _same_splits(bundle: Bundle, recipe: Recipe) -> Splits:
-    splits = resolve_splits(recipe.data)
+    splits = resolve_splits(recipe.data, trains=False)
     for name, recorded in bundle.core.splits.items():
         if name in splits.rows and splits.fingerprint(name) != recorded.sha256:
             raise DataError(

@@ -44,7 +44,7 @@ def train(job: Job) -> Stage:
             load_weights(model, recipe.weights)
         elif not job.untrained:
             _fit(job, model, recipe.train.epochs, folder)
-        (folder / DENSE).write_bytes(serialize(model.state_dict()))
+        (folder / DENSE).write_bytes(serialize(_untied(model)))
 
     return job.stage("train", inputs, work, code=("models", "train", "data"), resumable=True)
 
@@ -132,6 +132,11 @@ def _drawn(job: Job) -> torch.nn.Module:
     """The dense network with random weights that the seed alone decides."""
     torch.manual_seed(job.recipe.seed)
     return build(job.recipe.model, input_shape=job.input_shape, classes=len(job.splits.info.classes))
+
+
+def _untied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """All weights by name, each with memory of its own: safetensors refuses tensors that share it."""
+    return {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
 
 
 def _fit(job: Job, model: torch.nn.Module, epochs: int, folder: Path) -> None:
