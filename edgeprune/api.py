@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Runner
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.cache import StageCache
-from edgeprune.errors import ConfigError, InputError, MissingError
+from edgeprune.errors import ConfigError, EdgePruneError, InputError, MissingError
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import Recipe, read_yaml, validated
 from edgeprune.registry import resolve
@@ -39,6 +39,35 @@ OPTIONS = {
 """Where in a recipe an option stands."""
 
 
+class Idle(NamedTuple):
+    """Options that would change nothing in some jobs, and what makes a job one of them."""
+
+    options: tuple[str, ...]
+    where: str
+    holds: Callable[[Recipe, bool], bool]
+    """Of a recipe, and of whether it is for speed only."""
+
+
+IDLE = (
+    Idle(
+        ("weights", "keep", "epochs", "device"),
+        "on an ONNX file, which is neither trained nor pruned",
+        lambda recipe, _: recipe.model.endswith(".onnx"),
+    ),
+    Idle(
+        ("weights", "epochs", "device", "max_drop"),
+        "with --speed-only, which leaves the weights untrained and says nothing of accuracy",
+        lambda _, speed_only: speed_only,
+    ),
+    Idle(("keep",), "without a pruner", lambda recipe, _: recipe.prune.pruner == "none"),
+    Idle(
+        ("epochs", "device"),
+        "where the weights are given and nothing is pruned, so that nothing is trained",
+        lambda recipe, _: recipe.weights is not None and recipe.prune.pruner == "none",
+    ),
+)
+
+
 def compile(
     model: str | None = None,
     *,
@@ -58,10 +87,39 @@ def compile(
     Raises BudgetError where no variant is within the budgets and FallbackError where a layer ran in another precision
     than intended; the bundle and its measurements are there nevertheless.
     """
+    bundle, _, error = compile_measured(
+        options | {"model": model},
+        target=target,
+        recipe=recipe,
+        out=out,
+        backends=backends,
+        allow_fallback=allow_fallback,
+        speed_only=speed_only,
+        force=force,
+        progress=progress,
+    )
+    if error:
+        raise error
+    return bundle
+
+
+def compile_measured(
+    options: Mapping[str, Any],
+    *,
+    target: str,
+    recipe: str | Path | None,
+    out: Path | str | None,
+    backends: Sequence[str],
+    allow_fallback: bool,
+    speed_only: bool,
+    force: bool,
+    progress: Progress,
+) -> tuple[Bundle, Measured, EdgePruneError | None]:
+    """What `compile` does, with what was measured, and the error that it raises in the end, if any."""
     from edgeprune.choose import verdict
     from edgeprune.pipeline.compile import compile_bundle
 
-    job, device = recipe_with(options | {"model": model}, recipe), load_target(target)
+    job, device = recipe_with(options, recipe, speed_only=speed_only), load_target(target)
     bundle, measured = compile_bundle(
         job,
         device,
@@ -71,9 +129,7 @@ def compile(
         progress=progress,
         speed_only=speed_only,
     )
-    if error := verdict(measured, job.budgets, job.quantize.precision, allow_fallback=allow_fallback):
-        raise error
-    return bundle
+    return bundle, measured, verdict(measured, job.budgets, job.quantize.precision, allow_fallback=allow_fallback)
 
 
 def open(path: Path | str) -> Bundle:
@@ -102,7 +158,7 @@ def bench(bundle: Bundle, *, progress: Progress = SILENT) -> Measured:
     return measure_bundle(bundle, cache=stage_cache(again=True), progress=progress)
 
 
-def recipe_with(options: Mapping[str, Any], recipe: str | Path | None = None) -> Recipe:
+def recipe_with(options: Mapping[str, Any], recipe: str | Path | None = None, *, speed_only: bool = False) -> Recipe:
     """A recipe (the default one, a shipped one by its name, or a file) with what `options` say otherwise (None: not).
 
     Other data bring their own splits and normalization, so a data option replaces the recipe's whole data part.
@@ -120,10 +176,11 @@ def recipe_with(options: Mapping[str, Any], recipe: str | Path | None = None) ->
         for part in parts:
             place = place.setdefault(part, {})
         place[last] = value
-    names = {OPTIONS[name]: f"--{name.replace('_', '-')}" for name in given}
+    names = {OPTIONS[name]: _flag(name) for name in given}
     merged = validated(Recipe, raw, str(recipe or "options"), names)
-    if "keep" in given and merged.prune.pruner == "none":
-        raise ConfigError("--keep has no effect without a pruner: add --pruner magnitude, or leave it out")
+    for idle in IDLE:
+        if idle.holds(merged, speed_only) and (vain := [_flag(name) for name in idle.options if name in given]):
+            raise ConfigError(f"{', '.join(vain)} has no effect {idle.where}: leave it out")
     return merged
 
 
@@ -137,6 +194,10 @@ def stage_cache(*, again: bool = False) -> StageCache:
     """Where finished stages are kept: EDGEPRUNE_CACHE, else ~/.cache/edgeprune; `again` does them anew."""
     root = os.environ.get("EDGEPRUNE_CACHE")
     return StageCache(Path(root) if root else Path.home() / ".cache" / "edgeprune", again)
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"
 
 
 def _read(recipe: str | Path) -> Recipe:

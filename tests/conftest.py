@@ -1,11 +1,44 @@
-"""What tests of several packages need."""
+"""What tests of several packages need, and what CI requires of system tests.
+
+Under EDGEPRUNE_REQUIRE a test with the mark `system` that would be left out fails: CI must not pass because a server
+was missing. The variable is `all`, or names of test files without `test_` and `.py`, separated by commas.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if item.get_closest_marker("system"):
+        _refuse_a_skip(report, item.path)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    if report.skipped and "mark.system" in collector.path.read_text(
+        encoding="utf-8"
+    ):  # it was left before it had marks
+        _refuse_a_skip(report, collector.path)
+    return report
+
+
+def _refuse_a_skip(report: pytest.TestReport | pytest.CollectReport, path: Path) -> None:
+    required = os.environ.get("EDGEPRUNE_REQUIRE", "").split(",")
+    if report.skipped and not hasattr(report, "wasxfail") and {"all", path.stem.removeprefix("test_")} & set(required):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"EDGEPRUNE_REQUIRE does not allow this: {reason}"
 
 
 @pytest.fixture(scope="session")

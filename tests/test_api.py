@@ -97,6 +97,11 @@ def test_what_was_not_asked_for_is_not_marked_as_asked_for():
         ({"keep": 1.5}, r"^--keep: input should be less than or equal to 1 \(got 1\.5\)"),
         ({"epochs": -1}, r"^--epochs: input should be greater"),
         ({"pruner": "none", "keep": 0.5}, "--keep has no effect without a pruner"),
+        ({"model": "net.onnx", "weights": Path("w")}, "^--weights has no effect on an ONNX file"),
+        ({"model": "net.onnx", "keep": 0.3, "epochs": 3}, "^--keep, --epochs has no effect on an ONNX file"),
+        ({"model": "net.onnx", "device": "cuda"}, "^--device has no effect on an ONNX file"),
+        ({"weights": Path("w"), "pruner": "none", "epochs": 3}, "^--epochs has no effect where the weights are given"),
+        ({"weights": Path("w"), "pruner": "none", "device": "cuda"}, "^--device has no effect where the weights"),
         ({"kep": 0.5}, r"unknown options \['kep'\]; known are"),
     ],
 )
@@ -130,3 +135,25 @@ def test_the_stage_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 def test_opening_what_is_no_bundle_says_how_to_make_one(tmp_path):
     with pytest.raises(InputError, match="no bundle here"):
         edgeprune.open(tmp_path)
+
+
+@pytest.mark.parametrize("option", [{"weights": Path("w")}, {"epochs": 3}, {"device": "cuda"}, {"max_drop": 2.0}])
+def test_for_speed_only_nothing_is_trained_or_judged(option):
+    (name,) = option
+    flag = f"--{name.replace('_', '-')}"
+    with pytest.raises(ConfigError, match=f"^{flag} has no effect with --speed-only, .*: leave it out$"):
+        recipe_with(option, speed_only=True)
+    assert recipe_with(option)
+
+
+@pytest.mark.parametrize(
+    "options", [{"weights": Path("w"), "epochs": 3}, {"pruner": "none", "epochs": 3}, {"model": "net.onnx", "seed": 1}]
+)
+def test_an_option_that_has_an_effect_is_taken(options):
+    assert recipe_with(options)
+
+
+def test_what_a_recipe_says_is_not_refused_only_what_is_asked_for_beside_it(given):
+    assert recipe_with({}, given)
+    with pytest.raises(ConfigError, match=r"^--epochs has no effect where the weights are given"):
+        recipe_with({"epochs": 3}, given)

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+NO_TESTS = pytest.ExitCode.NO_TESTS_COLLECTED
 LEFT_OUT = """
 import pytest
+@pytest.mark.system
 def test_left_out(): pytest.skip("no server")
 """
 LEFT_OUT_WHOLE = """
 import pytest
 pytest.skip("no emulator", allow_module_level=True)
+pytestmark = pytest.mark.system
 """
 
 
@@ -32,6 +35,12 @@ def test_a_required_file_of_system_tests_that_would_skip_fails(tmp_path):
     run = _run(tmp_path, "test_emulator.py", LEFT_OUT_WHOLE, "all")
     assert run.returncode != 0
     assert "no emulator" in run.stdout
+
+
+@pytest.mark.parametrize("text", [LEFT_OUT, LEFT_OUT_WHOLE])
+def test_what_is_no_system_test_may_be_left_out(tmp_path, text):
+    lines = [line for line in text.splitlines() if "mark.system" not in line]
+    assert _run(tmp_path, "test_server.py", "\n".join(lines), "all").returncode in (0, NO_TESTS)
 
 
 def test_ci_runs_the_tests_and_requires_every_system_test():
@@ -61,8 +70,32 @@ def test_make_refuses_a_python_that_is_too_old_with_one_clear_line(tmp_path):
     assert "is Python 3.9.2" in run.stderr
 
 
+@pytest.mark.parametrize(
+    ("recipe", "data", "code", "ends", "said"),
+    [
+        ("cnn-digits", "", 0, 0, ""),
+        ("cnn-digits", "", 2, 2, ""),
+        ("cnn-digits", "", 4, 0, "cnn-digits is left out, the line above says why"),
+        ("cnn-digits", "", 5, 2, ""),
+        ("resnet20-given", "", 2, 0, "resnet20-given is left out: EDGEPRUNE_DATA is not set"),
+        ("resnet20-given", "data", 2, 2, ""),
+    ],
+)
+def test_make_bench_leaves_out_what_lacks_something_and_fails_on_all_else(tmp_path, recipe, data, code, ends, said):
+    edgeprune = tmp_path / "bin" / "edgeprune"
+    edgeprune.parent.mkdir()
+    edgeprune.write_text(f"#!/bin/sh\n[ $1 = bench ] || exit {code}\n")
+    edgeprune.chmod(0o755)
+    (tmp_path / ".ready").touch()
+    command = ["make", f"VENV={tmp_path}", f"BENCH={recipe}", "bench"]
+    environment = os.environ | {"EDGEPRUNE_DATA": data}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == ends  # make itself ends with 2 where a command fails
+    assert said in run.stderr
+
+
 def _run(folder: Path, name: str, text: str, required: str) -> subprocess.CompletedProcess[str]:
-    shutil.copy(ROOT / "tests" / "system" / "conftest.py", folder)
+    shutil.copy(ROOT / "tests" / "conftest.py", folder)
     (folder / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", str(folder)]
     environment = os.environ | {"EDGEPRUNE_REQUIRE": required}

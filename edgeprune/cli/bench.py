@@ -26,7 +26,7 @@ def bench(
 ) -> None:
     """Measure bundles on this machine.
 
-    Every variant takes turns with its baseline. Writes <out>/<target>/<bundle>.json with every sample, and
+    Every variant takes turns with its baseline. Writes <out>/<target>/<bundle>.json with the timed samples, and
     <out>/README.md with one table over all that is there.
     """
     from edgeprune.registry import require
@@ -38,13 +38,14 @@ def bench(
     from edgeprune.bench import Settings
     from edgeprune.bundle import open_bundle
     from edgeprune.pipeline.measure import measure_bundle
-    from edgeprune.report.bench_results import keep
+    from edgeprune.report.bench_results import check_out, keep
     from edgeprune.report.document import document
     from edgeprune.report.tables import page
 
     usual = Settings()
     settings = replace(usual, seconds=seconds or usual.seconds, restarts=restarts or usual.restarts)
     opened = [open_bundle(path) for path in bundles]
+    check_out(opened, out)
     found, pages = [], []
     with output.progress() as progress:
         for bundle in opened:

@@ -55,27 +55,25 @@ def compile_(
     from edgeprune.registry import require
 
     require("jinja2", "matplotlib", extra="compile")
-    from edgeprune.api import default_out, recipe_with, stage_cache
-    from edgeprune.choose import verdict
-    from edgeprune.pipeline.compile import compile_bundle
-    from edgeprune.pipeline.measure import REPORT
+    from edgeprune.api import compile_measured
+    from edgeprune.bundle import REPORT
     from edgeprune.report.document import document
     from edgeprune.report.tables import page
-    from edgeprune.targets.load import load_target
 
-    job, device = recipe_with(options, recipe), load_target(target)
     with output.progress() as progress:
-        bundle, measured = compile_bundle(
-            job,
-            device,
-            out=out or default_out(job, device),
-            backends=backends or None,
-            cache=stage_cache(again=force),
-            progress=progress,
+        bundle, measured, error = compile_measured(
+            options,
+            target=target,
+            recipe=recipe,
+            out=out,
+            backends=backends,
+            allow_fallback=allow_fallback,
             speed_only=speed_only,
+            force=force,
+            progress=progress,
         )
     report = bundle.root / REPORT
     found = {"bundle": str(bundle.root), "sha256": bundle.sha256, "report": str(report)} | document(measured)
     output.show(found, page(measured, bundle.core), f"bundle: {bundle.root}\nreport: {report}")
-    if error := verdict(measured, job.budgets, job.quantize.precision, allow_fallback=allow_fallback):
+    if error:
         raise error

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 import click
@@ -15,9 +22,9 @@ import click
 from edgeprune.errors import EdgePruneError
 from edgeprune.registry import unknown
 
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away (128 + SIGPIPE)."""
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NOT_WRITABLE = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EROFS: "write elsewhere"} | dict.fromkeys(
     (errno.EACCES, errno.EPERM), "check its permissions"
 )
@@ -37,6 +44,21 @@ COMMANDS = {
     "targets": Entry("edgeprune.cli.targets:targets", "List and show the device types there are."),
     "doctor": Entry("edgeprune.cli.doctor:doctor", "Say what each target can do here, and what is missing."),
 }
+
+
+class Unread(Exception):  # noqa: N818
+    """The reader of stdout went away."""
+
+
+class Stopped(KeyboardInterrupt):
+    """One of STOPPING has come; raised where the program stands, so that all is cleaned up as after Ctrl-C.
+
+    Not a KeyboardInterrupt itself: where one passes an `exec`, as that of dataclasses, Python ends by SIGINT after all.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = signal.Signals(number)
 
 
 class Cli(click.Group):
@@ -67,8 +89,20 @@ class Cli(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the words of the command line; `--help` and `--version` are answered here."""
+        with _unread():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _unread():
+            return super().invoke(ctx)
+
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Run, and end the process."""
+        _prepare_streams()
+        _prepare_signals()
         sys.exit(self._ending(*args, **kwargs | {"standalone_mode": False}))
 
     def _ending(self, *args: Any, **kwargs: Any) -> int:
@@ -84,12 +118,15 @@ class Cli(click.Group):
             return _fail(error.format_message() + where, error.exit_code)
         except click.ClickException as error:
             return _fail(error.format_message(), error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            return _fail("interrupted: the same command goes on where it stopped", INTERRUPTED)
+        except (click.Abort, KeyboardInterrupt) as error:
+            stopped = error.__cause__ if isinstance(error, click.Abort) else error
+            number = stopped.number if isinstance(stopped, Stopped) else signal.SIGINT
+            how = "interrupted" if number == signal.SIGINT else f"stopped by {number.name}"
+            return _fail(f"{how}: the same command goes on where it stopped", 128 + number)
         except EdgePruneError as error:
             logging.getLogger(__name__).debug("raised here:", exc_info=error)
             return _fail(str(error), error.exit_code)
-        except BrokenPipeError:
+        except (Unread, BrokenPipeError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing left to flush at exit
             return BROKEN_PIPE
         except OSError as error:
@@ -102,8 +139,46 @@ class Cli(click.Group):
         return code or 0
 
 
+def _prepare_streams() -> None:
+    """Give a closed stream (`>&-`) a place to write to, and let no letter that stdout's encoding lacks be a crash."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _prepare_signals() -> None:
+    """Let STOPPING end the program cleanly; one that is ignored, as under nohup, stays so."""
+    if threading.current_thread() is not threading.main_thread():  # where Python allows no handler
+        return
+    for number in STOPPING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, _: FrameType | None) -> None:
+    # `timeout` sends its signal twice, and the second must not end the cleaning up; a second Ctrl-C means that
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
+    raise Stopped(number)
+
+
+@contextmanager
+def _unread() -> Iterator[None]:
+    """Raise Unread for a BrokenPipeError, of which click and Rich would make an exit with 1."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Unread from error
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise Unread from ended
+        raise
+
+
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    with suppress(OSError):  # a terminal that hung up
+        click.echo(f"error: {' '.join(message.split())}", err=True)
     return code
 
 
@@ -131,5 +206,5 @@ def main() -> None:
     """Compile a neural network for an edge device, and measure what came out.
 
     Exit codes: 0 done, 1 a bug of ours, 2 bad input, 3 a budget is not met, 4 something needed is missing,
-    5 a device failed, 6 an operator fell back, 130 interrupted.
+    5 a device failed, 6 an operator fell back, 130 interrupted, 143 or 129 stopped by SIGTERM or SIGHUP.
     """

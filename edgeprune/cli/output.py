@@ -7,9 +7,9 @@ import json
 import logging
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -29,6 +29,7 @@ class Output:
 
     as_json: bool
     quiet: bool
+    stdout: TextIO = field(default_factory=lambda: sys.stdout)
 
     def progress(self) -> AbstractContextManager[Progress]:
         """Bars on a terminal, lines elsewhere, nothing with `--quiet`."""
@@ -40,6 +41,10 @@ class Output:
 
     def show(self, document: object, *texts: RenderableType) -> None:
         """Print the result: `document` as JSON where that was asked for, else `texts`."""
+        with redirect_stdout(self.stdout):
+            self._print(document, texts)
+
+    def _print(self, document: object, texts: tuple[RenderableType, ...]) -> None:
         if self.as_json:
             click.echo(json.dumps(document, indent=1))
             return
@@ -66,7 +71,10 @@ class OneOf(click.Choice[str]):
 
 
 def output_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command `--json`, `-v` and `-q`, and hand it an Output as `output`."""
+    """Give a command `--json`, `-v` and `-q`, and hand it an Output as `output`.
+
+    All else that is printed while it runs, by a user's factory say, goes to stderr.
+    """
 
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document, and nothing else on stdout.")
     @click.option("-v", "--verbose", count=True, help="Show what libraries log; twice: with their details.")
@@ -76,6 +84,8 @@ def output_options(command: Callable[..., None]) -> Callable[..., None]:
         level = {0: logging.ERROR, 1: logging.INFO}.get(verbose, logging.DEBUG)
         logging.basicConfig(level=level, stream=sys.stderr, format="%(name)s: %(message)s", force=True)
         logging.captureWarnings(capture=True)
-        command(*args, output=Output(as_json, quiet), **kwargs)
+        output = Output(as_json, quiet)
+        with redirect_stdout(sys.stderr):
+            command(*args, output=output, **kwargs)
 
     return with_output

@@ -49,14 +49,14 @@ def is_file(name: str) -> bool:
 
 
 def source_hash(name: str) -> str:
-    """The hash of the file a model's factory is in: where it differs, what was cached is stale."""
+    """The hash of the files a model's factory is in: where it differs, what was cached is stale."""
     if is_file(name):
-        path, _ = user_file.split(name)
+        paths = user_file.sources(name)
     else:
         resolve(ZOO, name, "model", hint=HINT)
         spec = importlib.util.find_spec(ZOO[name].partition(":")[0])
-        path = Path(str(spec.origin)) if spec else Path()
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        paths = (Path(str(spec.origin)),) if spec else ()
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -104,9 +104,9 @@ def save(folder: Path, model: nn.Module, log: SurgeryLog, factory: str, argument
         "surgery": TypeAdapter(SurgeryLog).dump_python(log, mode="json")["cuts"],
     }
     try:
-        (folder / WEIGHTS).write_bytes(
-            serialize({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
-        )
+        # clones, because safetensors refuses tied weights: two names for the same bytes
+        weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+        (folder / WEIGHTS).write_bytes(serialize(weights))
         (folder / ARCHITECTURE).write_text(json.dumps(architecture) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise OutputError(f"{folder}: the pruned model cannot be written: {error}") from error

@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from edgeprune.bundle import CORE, MEASURED, Core, open_bundle
+from edgeprune.bundle import CORE, MEASURED, Bundle, Core, open_bundle
 from edgeprune.errors import InputError, OutputError
 from edgeprune.report.markdown import table
 from edgeprune.results import Measured, read_measured, write
 
 README = "README.md"
-HEADING = """# Measured with `edgeprune bench`
-
+TITLE = "# Measured with `edgeprune bench`\n"
+"""What a README of ours begins with."""
+HEADING = f"""{TITLE}
 Latency is that of one input at a time. Intervals are at 95 %; drop and speed-up are against the bundle's own FP32
 baseline, on the same samples and in rounds interleaved with it. Compare rows of one machine only. The JSON files hold
-every sample and the machine.
+the timed samples and the machine.
 """
+
+
+def check_out(bundles: Sequence[Bundle], out: Path) -> None:
+    """Refuse, before anything is measured, a folder that `keep` could not write to, or not without loss.
+
+    Raises OutputError where two bundles would become one file or a README of others would be replaced, CorruptError
+    where a measurement kept there, and not about to be replaced, is damaged.
+    """
+    goals: dict[Path, Bundle] = {}
+    for bundle in bundles:
+        goal = _goal(out, bundle.root, bundle.core.target)
+        if goal in goals:
+            raise OutputError(f"{goals[goal].root} and {bundle.root} would both be kept as {goal}: rename a folder")
+        goals[goal] = bundle
+    try:
+        if (out / README).exists() and not _is_ours(out):
+            raise OutputError(f"{out / README}: not written by `edgeprune bench`: choose another --out")
+        for path in _kept(out):
+            if path not in goals:
+                read_measured(path)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be read ({error.strerror}): choose another --out") from error
 
 
 def keep(measured: Measured, bundle: Path, out: Path) -> Path:
     """Write `<out>/<target>/<bundle's folder>.json`, and the README anew. Raises OutputError."""
-    target = measured.baseline.target
-    name = bundle.resolve().name.removesuffix(f"-{target}")
-    path = out / target / f"{name}.json"
+    path = _goal(out, bundle, measured.baseline.target)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(measured, path)
@@ -53,18 +76,38 @@ def _below(folder: Path) -> Iterator[tuple[Core | None, Measured]]:
         if (folder / MEASURED).is_file():
             yield open_bundle(folder).core, read_measured(folder / MEASURED)
         return
-    readme = folder.parent / README
-    kept = readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(HEADING)
+    kept = _is_ours(folder.parent)
     for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
             yield from _below(path)
-        elif kept and path.suffix == ".json":
+        elif kept and _may_be_measurement(path):
             yield None, read_measured(path)
 
 
+def _goal(out: Path, bundle: Path, target: str) -> Path:
+    return out / target / f"{bundle.resolve().name.removesuffix(f'-{target}')}.json"
+
+
+def _is_ours(out: Path) -> bool:
+    readme = out / README
+    return readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(TITLE)
+
+
+def _kept(out: Path) -> list[Path]:
+    """Every measurement in the folders of the targets."""
+    return [path for path in sorted(out.glob("*/*.json")) if _may_be_measurement(path)]
+
+
+def _may_be_measurement(path: Path) -> bool:
+    """Whether a file is a measurement, or one that is damaged; not JSON that others left there."""
+    with suppress(ValueError):
+        raw = json.loads(path.read_bytes()) if path.suffix == ".json" else None
+        return isinstance(raw, dict) and {"baseline", "measurements"} <= raw.keys()
+    return True
+
+
 def _readme(out: Path) -> str:
-    sections = [HEADING]
-    for folder in sorted(path for path in out.iterdir() if path.is_dir()):
-        if files := sorted(folder.glob("*.json")):
-            sections.append(f"## {folder.name}\n\n{table([(path.stem, read_measured(path)) for path in files])}")
-    return "\n".join(sections)
+    folders: dict[str, list[tuple[str, Measured]]] = {}
+    for path in _kept(out):
+        folders.setdefault(path.parent.name, []).append((path.stem, read_measured(path)))
+    return "\n".join([HEADING, *(f"## {name}\n\n{table(found)}" for name, found in folders.items())])

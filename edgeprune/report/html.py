@@ -32,6 +32,7 @@ from edgeprune.report.summary import (
     ratio,
     subject,
     summarize,
+    training,
     unit_of_time,
 )
 from edgeprune.results import Environment, Layer, Measured, Measurement
@@ -83,6 +84,7 @@ class Section:
     measured: Measured
     core: Core | None
     summary: Summary
+    training: str
     tiles: tuple[tuple[str, Tile], ...]
     fallbacks: tuple[str, ...]
     figures: tuple[Picture, ...]
@@ -133,6 +135,7 @@ def _section(measured: Measured, core: Core | None) -> Section:
         measured=measured,
         core=core,
         summary=summarize(measured, core),
+        training=training(core),
         tiles=_tiles(measured),
         fallbacks=tuple(map(str, fallbacks(measured))),
         figures=_figures(measured),

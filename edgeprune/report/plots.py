@@ -61,7 +61,8 @@ def accuracy_against_latency(measured: Measured) -> str | None:
         for record, latency, value in placed:
             hue = _hue(record)
             area = 30 + 900 * record.size_bytes / largest
-            bar = [[100 * (value.estimate - value.low)], [100 * (value.high - value.estimate)]]
+            # of 0 or all samples right, rounding can leave a bound on the wrong side of the estimate
+            bar = [[100 * max(0.0, value.estimate - value.low)], [100 * max(0.0, value.high - value.estimate)]]
             axes.errorbar(latency, 100 * value.estimate, yerr=bar, color=hue, alpha=0.55, linewidth=1, capsize=2)
             filled = hue if record.precision == "int8" else "none"
             axes.scatter(latency, 100 * value.estimate, s=area, facecolors=filled, edgecolors=hue, alpha=0.75)

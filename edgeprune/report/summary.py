@@ -165,6 +165,20 @@ def conditions(measured: Measured) -> str:
     return "; ".join(told)
 
 
+def training(core: Core | None) -> str:
+    """How long the weights were trained, in one line: recovery is training that the baseline has not had."""
+    if core is None or core.untrained or "train" not in core.recipe:
+        return ""
+    train, given = core.recipe["train"], core.recipe.get("weights") or core.model.endswith(".onnx")
+    before = "weights given" if given else f"trained {train['epochs']} epochs"
+    if core.pruning.get("pruner", "none") == "none":
+        return before
+    again = train.get("recover_epochs")
+    return (
+        f"the baseline: {before}; the variants: then pruned, trained {train['epochs'] if again is None else again} more"
+    )
+
+
 def environment_of(measured: Measured) -> Environment | None:
     """Where the bundle was measured; None where it was not."""
     records = (measured.baseline, *measured.measurements)

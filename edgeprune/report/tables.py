@@ -21,6 +21,7 @@ from edgeprune.report.summary import (
     points,
     subject,
     summarize,
+    training,
 )
 from edgeprune.results import Accuracy, Measured
 
@@ -36,6 +37,7 @@ def page(measured: Measured, core: Core | None = None) -> RenderableType:
         _table(summarized),
     ]
     parts += [Text(f"{_mark(number)} {note}", style="dim") for number, note in enumerate(summarized.notes, start=1)]
+    parts += [Text(told, style="dim")] if (told := training(core)) else []
     parts += [Text(remark, style="yellow") for remark in summarized.remarks]
     if found := [pair for pair in apart(measured) if pair[1].split != "select"]:
         parts += [Text(), _apart(found)]

@@ -32,6 +32,36 @@ def test_plain_text_is_neither_wrapped_nor_read_as_markup(capsys):
     assert capsys.readouterr().out.splitlines() == ["[bold]" + "long " * 50]
 
 
+PRINTING = """
+from torch import nn
+print("imported")
+class Net(nn.Linear):
+    def forward(self, x):
+        print("run")
+        return super().forward(x.flatten(1))
+def make():
+    print("made")
+    return Net(64, 10)
+"""
+
+
+def test_what_a_users_factory_prints_goes_to_stderr(tmp_path):
+    (tmp_path / "net.py").write_text(PRINTING)
+
+    @click.command()
+    @output_options
+    def command(output: Output) -> None:
+        from edgeprune.models.zoo import build
+
+        build(f"{tmp_path / 'net.py'}:make", input_shape=(1, 8, 8), classes=10)
+        output.show({"a": 1})
+        print("after")
+
+    shown = CliRunner().invoke(command, ["--json"])
+    assert json.loads(shown.stdout) == {"a": 1}
+    assert shown.stderr.split() == ["imported", "made", "run", "run", "after"]
+
+
 def test_quiet_shows_no_progress(capsys):
     with Output(as_json=False, quiet=True).progress() as progress:
         assert progress is SILENT

@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from edgeprune.errors import ModelError
-from edgeprune.models.zoo import build
+from edgeprune.errors import MissingError, ModelError
+from edgeprune.models.zoo import build, source_hash
 
 GOOD = """
 from __future__ import annotations
@@ -26,6 +26,19 @@ def any_of_them(**arguments):
 
 def none_of_them():
     return make(10)
+"""
+
+
+def forward(expression):
+    """A file whose model answers with that expression of `x`."""
+    return f"""
+import sys, torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.ones(10, 64))
+    def forward(self, x): return {expression}
+make = Net
 """
 
 
@@ -64,7 +77,7 @@ def test_the_file_is_run_anew_and_leaves_no_module_of_its_name(net):
     ("text", "message"),
     [
         ("def make(:\n", r"cannot be imported: SyntaxError: .* \(line 1\)"),
-        ("\nimport no_such_module_anywhere", r"cannot be imported: ModuleNotFoundError: No module.*\(line 2\)"),
+        ("\nimport torch.no_such_part", r"cannot be imported: ModuleNotFoundError: No module.*\(line 2\)"),
         ("import sys\nsys.exit(3)", r"cannot be imported: SystemExit: 3 \(line 2\)"),
         ("\0", "cannot be imported: SyntaxError|cannot be imported: ValueError"),
         ("def other(): pass", "no factory 'make' in it; it defines other"),
@@ -75,7 +88,14 @@ def test_the_file_is_run_anew_and_leaves_no_module_of_its_name(net):
         ("def make(): return 'net'", r"make returned str, a torch\.nn\.Module is needed"),
         ("from torch import nn\ndef make(): return nn.Linear", r"make returned type, a torch\.nn\.Module is needed"),
         ("from torch import nn\ndef make(): return nn.Linear(3, 3)", "cannot take an input of .*RuntimeError"),
-        ("from torch import nn\ndef make(): return nn.Flatten()", r"to \[1, 64\], scores of \[1, 10\] are needed"),
+        ("from torch import nn\ndef make(): return nn.Flatten()", "has no parameters: there is nothing to train"),
+        ("import sys\ndef make():\n    sys.exit()", r"make raised SystemExit \(line 3\)"),
+        (forward("x.flatten(1) @ self.w.T[:, :9]"), r"to \[2, 9\] in evaluation, scores of \[2, 10\] are needed"),
+        (forward("x.reshape(1, -1)[:, :64] @ self.w.T"), r"to \[1, 10\] in evaluation"),
+        (forward("x[:1].flatten(1) @ self.w.T"), r"to \[1, 10\] in evaluation"),
+        (forward("[x]"), "to list in evaluation"),
+        (forward("x.flatten(1) @ self.w.T if not self.training else 1 / 0"), r"in training: ZeroDivisionError.*line 7"),
+        (forward("sys.exit(2)"), r"in evaluation: SystemExit: 2 \(line 7\)"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told_in_one_line_with_its_name(net, text, message):
@@ -90,3 +110,72 @@ def test_what_is_wrong_with_a_file_is_told_in_one_line_with_its_name(net, text, 
 def test_a_name_that_leads_to_no_file_is_told(name):
     with pytest.raises(ModelError, match=r"no such file|is written file\.py:factory"):
         build(name, input_shape=(1, 8, 8), classes=10)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\nimport no_such_package.part",
+        "def make():\n    import no_such_package",
+        forward("__import__('no_such_package')"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(net, text):
+    with pytest.raises(MissingError, match=r"net\.py: needs no_such_package, .*\(line [27]\): install it"):
+        build_from(net(text))
+
+
+def test_the_trial_leaves_the_model_as_it_was_made(net):
+    text = "from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.LazyLinear(10), nn.BatchNorm1d(10))"
+    model = build_from(net(text))
+    assert model.training
+    assert model[1].weight.shape == (10, 64)
+    assert int(model[2].num_batches_tracked) == 0
+
+
+WITH_SIBLING = "import parts, kit.layers\ndef make(): return kit.layers.layer(parts.WIDTH)"
+
+
+@pytest.fixture
+def sibling(net, tmp_path):
+    """Write a file that uses a module and a package beside it, and return its path."""
+    (tmp_path / "kit").mkdir()
+    (tmp_path / "kit" / "layers.py").write_text(
+        "from torch import nn\n"
+        "def layer(width): return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, 10))"
+    )
+    (tmp_path / "parts.py").write_text("WIDTH = 5")
+    return net(WITH_SIBLING)
+
+
+def test_what_lies_beside_the_file_can_be_imported_and_is_read_anew(sibling):
+    paths = list(sys.path)
+    assert build_from(sibling)[1].out_features == 5
+    (sibling.parent / "parts.py").write_text("WIDTH = 6")
+    assert build_from(sibling)[1].out_features == 6
+    assert sys.path == paths
+    assert not list(sibling.parent.rglob("__pycache__"))
+
+
+def test_two_folders_may_have_files_of_one_name(sibling, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "parts.py").write_text(
+        "from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))"
+    )
+    (other / "net.py").write_text("from parts import make")
+    build_from(sibling)
+    assert len(build_from(other / "net.py")) == 2
+    assert len(build_from(sibling)) == 3
+
+
+@pytest.mark.parametrize("file", ["net.py", "parts.py", "kit/layers.py"])
+def test_a_model_is_another_when_a_file_that_it_imports_is(sibling, file):
+    name = f"{sibling}:make"
+    (sibling.parent / "stranger.py").write_text("")
+    before = source_hash(name)
+    (sibling.parent / "stranger.py").write_text("changed = True")
+    assert source_hash(name) == before
+    path = sibling.parent / file
+    path.write_text(path.read_text() + "\n")
+    assert source_hash(name) != before

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
 from edgeprune.errors import CorruptError, ModelError, OutputError
@@ -131,3 +132,11 @@ def test_a_frozen_layer_stays_frozen():
     assert not model.conv1.weight.requires_grad
     assert model.conv1.bias.requires_grad
     assert model.conv1.out_channels == 31
+
+
+def test_weights_that_share_their_bytes_can_be_written(tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].weight = model[1].weight
+    save(tmp_path, model, SurgeryLog(), "cnn", {"input_shape": [1, 2, 2], "classes": 4})
+    stored = load_file(tmp_path / WEIGHTS)
+    assert torch.equal(stored["1.weight"], stored["2.weight"])

@@ -142,3 +142,8 @@ def test_a_file_where_a_folder_should_be_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         save("<p>", tmp_path / "file" / "report.html")
+
+
+def test_the_epochs_before_and_after_pruning_are_told(measured, core):
+    trained = dataclasses.replace(core, recipe=core.recipe | {"train": {"epochs": 30}})
+    assert "the baseline: trained 30 epochs" in parsed((trained, measured)).text

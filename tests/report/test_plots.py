@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from edgeprune.metrics import Interval
 from edgeprune.report.plots import accuracy_against_latency, latency_distribution
 
 PLOTS = (accuracy_against_latency, latency_distribution)
@@ -40,3 +41,10 @@ def test_there_is_no_plot_where_nothing_was_timed(plot, measured):
 def test_identical_runs_can_be_drawn(measured):
     still = dataclasses.replace(measured.baseline, samples_ms=((0.5,) * 800,))
     assert latency_distribution(dataclasses.replace(measured, baseline=still, measurements=())) is not None
+
+
+@pytest.mark.parametrize("interval", [Interval(1.0, 0.99, 1 - 1e-16), Interval(0.5, 0.6, 0.7), Interval(0.5, 0.3, 0.4)])
+def test_an_interval_beside_its_estimate_can_be_drawn(measured, interval):
+    accuracy = tuple(dataclasses.replace(one, value=interval) for one in measured.baseline.accuracy)
+    odd = dataclasses.replace(measured.baseline, accuracy=accuracy)
+    assert accuracy_against_latency(dataclasses.replace(measured, baseline=odd)) is not None

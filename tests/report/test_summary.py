@@ -15,6 +15,7 @@ from edgeprune.report.summary import (
     points,
     subject,
     summarize,
+    training,
     unit_of_time,
 )
 
@@ -158,3 +159,24 @@ def test_a_speed_up_below_one_is_shown_as_it_is(measured):
     slower = dataclasses.replace(measured.measurements[1], speedup=Interval(0.43, 0.42, 0.44))
     summary = summarize(dataclasses.replace(measured, measurements=(slower,)))
     assert row(summary, "ort-int8")["speed-up"].text == "0.43x"
+
+
+@pytest.mark.parametrize(
+    ("train", "given", "before", "more"),
+    [
+        ({"epochs": 30}, {}, "trained 30 epochs", 30),
+        ({"epochs": 3, "recover_epochs": 0}, {}, "trained 3 epochs", 0),
+        ({"epochs": 4}, {"weights": "w.safetensors"}, "weights given", 4),
+    ],
+)
+def test_it_is_told_how_long_what_was_trained(core, train, given, before, more):
+    pruned = dataclasses.replace(core, recipe={"train": train, **given})
+    assert training(pruned) == f"the baseline: {before}; the variants: then pruned, trained {more} more"
+    assert training(dataclasses.replace(pruned, pruning={"pruner": "none"})) == before
+
+
+def test_nothing_is_told_of_training_where_there_was_none_or_nobody_knows(core):
+    trained = dataclasses.replace(core, recipe={"train": {"epochs": 30}})
+    assert training(trained)
+    assert training(dataclasses.replace(trained, untrained=True)) == training(core) == training(None) == ""
+    assert training(dataclasses.replace(trained, model="net.onnx", pruning={"pruner": "none"})) == "weights given"

@@ -67,3 +67,8 @@ def test_names_from_a_model_are_not_markup(measured, core, name):
     layer = dataclasses.replace(measured.measurements[3].layers[2], name=name)
     fallen = dataclasses.replace(measured.measurements[3], layers=(layer,))
     assert name in shown(page(dataclasses.replace(measured, measurements=(fallen,)), core), width=160)
+
+
+def test_the_epochs_before_and_after_pruning_are_told(measured, core):
+    trained = dataclasses.replace(core, recipe=core.recipe | {"train": {"epochs": 30}})
+    assert "trained 30 epochs; the variants: then pruned, trained 30 more" in shown(page(measured, trained))

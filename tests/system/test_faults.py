@@ -1,4 +1,4 @@
-"""What a careless user does to a compile: full disks, read-only folders, Ctrl-C."""
+"""What a careless user does to a compile: full disks, read-only folders, Ctrl-C, kill, a terminal that is closed."""
 
 import os
 import signal
@@ -14,20 +14,26 @@ import pytest
 pytestmark = pytest.mark.system
 
 
-def compile_(out: Path, cache: Path, *, seconds: float | None = None) -> tuple[int, str]:
-    """Exit code and what stands on stderr; interrupted as by Ctrl-C after `seconds`."""
-    run = subprocess.Popen(
+def start(out: Path, cache: Path, temporary: Path | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-m", "edgeprune", "compile", "--epochs", "3", "--out", str(out)],
-        env=os.environ | {"EDGEPRUNE_CACHE": str(cache)},
+        env=os.environ | {"EDGEPRUNE_CACHE": str(cache)} | ({"TMPDIR": str(temporary)} if temporary else {}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    if seconds is not None:
-        time.sleep(seconds)
-        run.send_signal(signal.SIGINT)
+
+
+def compile_(out: Path, cache: Path) -> tuple[int, str]:
+    """Exit code and what stands on stderr."""
+    run = start(out, cache)
     _, errors = run.communicate(timeout=300)
     return run.returncode, errors
+
+
+def finished(cache: Path) -> dict[str, int]:
+    """Every finished stage and when it was finished."""
+    return {str(path): path.stat().st_mtime_ns for path in cache.glob("*/*/stage.json") if path.parent.suffix == ""}
 
 
 def the_line(errors: str) -> str:
@@ -93,14 +99,31 @@ def test_a_read_only_cache_says_how_to_choose_another(tmp_path: Path):
     assert "EDGEPRUNE_CACHE=DIR" in the_line(errors)
 
 
-@pytest.mark.parametrize("seconds", [1.5, 4, 8])
-def test_ctrl_c_is_one_line_leaves_nothing_behind_and_loses_no_stage(tmp_path: Path, seconds: float):
+@pytest.mark.parametrize(
+    ("number", "seconds", "code", "said"),
+    [
+        (signal.SIGINT, 1.5, 130, "interrupted"),
+        (signal.SIGINT, 8, 130, "interrupted"),
+        (signal.SIGTERM, 4, 143, "stopped by SIGTERM"),
+        (signal.SIGTERM, 8, 143, "stopped by SIGTERM"),
+        (signal.SIGHUP, 4, 129, "stopped by SIGHUP"),
+    ],
+)
+def test_a_signal_is_one_line_leaves_nothing_behind_and_loses_no_stage(tmp_path: Path, number, seconds, code, said):
     out, cache = tmp_path / "bundle", tmp_path / "cache"
-    code, errors = compile_(out, cache, seconds=seconds)
-    assert code == 130
-    assert "interrupted" in the_line(errors)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    run = start(out, cache, temporary)
+    time.sleep(seconds)
+    workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == code, errors
+    assert said in the_line(errors)
     assert not list(tmp_path.glob(".bundle*"))
-    before = set(cache.glob("*/*/stage.json"))
-    code, errors = compile_(out, cache)
-    assert code == 0, errors
-    assert before <= set(cache.glob("*/*/stage.json"))
+    assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+    assert not list(temporary.glob("edgeprune*"))
+    before = finished(cache)
+    again, errors = compile_(out, cache)
+    assert again == 0, errors
+    assert before.items() <= finished(cache).items(), "a finished stage was done again"

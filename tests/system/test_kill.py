@@ -13,6 +13,7 @@ import pytest
 pytestmark = pytest.mark.system
 
 KILLS = int(os.environ.get("EDGEPRUNE_KILLS", "10"))
+KILLS_PER_CACHE = 3
 COMPILE = [sys.executable, "-m", "edgeprune", "compile", "--target", "cpu", "--epochs", "3"]
 
 
@@ -49,35 +50,39 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, float]:
     return (folder / "bundle" / "bundle.json").read_bytes(), time.monotonic() - began
 
 
+def survives(run: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether the run ends of itself in that time; else it is killed, and its workers must end too."""
+    try:
+        run.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        workers = children(run.pid)
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+        deadline = time.monotonic() + 10
+        while any(Path(f"/proc/{worker}").exists() for worker in workers):
+            assert time.monotonic() < deadline, "a worker outlived the compile that started it"
+            time.sleep(0.05)
+        return False
+    return True
+
+
 def test_killed_at_random_instants_it_resumes_and_ends_with_the_same_core(unbroken, tmp_path: Path):
     core, seconds = unbroken
     instants = random.Random(20)
-    out, cache = tmp_path / "bundle", tmp_path / "cache"
-    kills = 0
+    kills, rounds = 0, 0
     while kills < KILLS:
-        before = finished(cache)
-        run = start(out, cache)
-        try:
-            run.wait(timeout=instants.uniform(0.5, seconds))
-        except subprocess.TimeoutExpired:
-            workers = children(run.pid)
-            os.kill(run.pid, signal.SIGKILL)
-            run.wait()
+        # a few kills spare all stages but the last ones, so a fresh cache lets the next kills meet the first ones again
+        rounds += 1
+        out, cache = tmp_path / f"bundle{rounds}", tmp_path / f"cache{rounds}"
+        for _ in range(min(KILLS_PER_CACHE, KILLS - kills)):
+            before = finished(cache)
+            if survives(start(out, cache), instants.uniform(0.5, seconds)):
+                break
             kills += 1
-            deadline = time.monotonic() + 10
-            while any(Path(f"/proc/{worker}").exists() for worker in workers):
-                assert time.monotonic() < deadline, "a worker outlived the compile that started it"
-                time.sleep(0.05)
-        else:
-            assert run.returncode == 0
-            assert (out / "bundle.json").read_bytes() == core
-            out, cache = tmp_path / f"bundle{kills}", tmp_path / f"cache{kills}"
-            continue
-        after = finished(cache)
-        assert before.items() <= after.items(), "a finished stage was done again"
-        assert not out.exists() or (out / "bundle.json").read_bytes() == core, "a bundle was left half written"
-    run = start(out, cache)
-    _, errors = run.communicate(timeout=300)
-    assert run.returncode == 0, errors.decode()
-    assert (out / "bundle.json").read_bytes() == core
-    assert not list(tmp_path.glob(".bundle*")), "a killed run's remains lie beside the bundle"
+            assert before.items() <= finished(cache).items(), "a finished stage was done again"
+            assert not out.exists() or (out / "bundle.json").read_bytes() == core, "a bundle was left half written"
+        run = start(out, cache)
+        _, errors = run.communicate(timeout=300)
+        assert run.returncode == 0, errors.decode()
+        assert (out / "bundle.json").read_bytes() == core
+        assert not list(tmp_path.glob(".bundle*")), "a killed run's remains lie beside the bundle"
