@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)*([.+-]?\w+)*", text):
+        raise ValueError("a version begins with numbers, as in 10.3")
+    return text
+
+
+Version = Annotated[str, AfterValidator(_version)]
 
 
 class _Part(BaseModel):
@@ -14,16 +24,17 @@ class _Part(BaseModel):
 class BackendUse(_Part):
     """How a target uses one runtime."""
 
-    precisions: tuple[Literal["fp32", "bf16", "int8"], ...]
+    precisions: Annotated[tuple[Literal["fp32", "bf16", "int8"], ...], Field(min_length=1)]
     """Whole-model precisions that this runtime executes on this device."""
-    version: str | None = None
+    version: Version | None = None
     """Assumed runtime version; the device's own is recorded when it measures."""
 
 
 class Target(_Part):
     """A device type; an instance (host, user, key) is never described here."""
 
-    name: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """It becomes part of folder names."""
     title: str
     aliases: tuple[str, ...] = ()
     arch: Literal["any", "x86_64", "aarch64"]
@@ -31,8 +42,8 @@ class Target(_Part):
     """Instruction sets it is known to have; empty: not known."""
     local: bool = False
     """Whether this machine is the device, so that it can be measured here."""
-    backends: dict[str, BackendUse]
-    assumes: dict[str, str] = {}
+    backends: Annotated[dict[str, BackendUse], Field(min_length=1)]
+    assumes: dict[str, Version] = {}
     """Versions on the device that were assumed, e.g. `jetpack: "6.2"`; a device that differs refuses."""
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     channel_alignment: Annotated[int, Field(gt=0)] = 1
@@ -43,8 +54,16 @@ class Target(_Part):
     peak_gops: dict[str, float] = {}
     """Published peak rate per precision, in 10^9 operations a second; the source is in `sources`."""
     notes: tuple[str, ...] = ()
-    sources: tuple[str, ...]
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
     """Where the facts come from."""
+
+    @field_validator("assumes")
+    @classmethod
+    def _agrees_with_backends(cls, assumes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name, use in info.data.get("backends", {}).items():
+            if name in assumes and use.version not in (None, assumes[name]):
+                raise ValueError(f"{name} is {assumes[name]} here and {use.version} in backends")
+        return assumes
 
     @property
     def reduced_range(self) -> bool:
