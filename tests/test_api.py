@@ -4,10 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgeprune
-from edgeprune.api import OPTIONS, default_out, recipe_with, stage_cache
+from edgeprune.api import OPTIONS, chosen_variant, default_out, recipe_with, stage_cache
 from edgeprune.errors import ConfigError, InputError, UnknownNameError
 from edgeprune.recipe import Recipe
 from edgeprune.targets.load import load_target
@@ -130,3 +131,18 @@ def test_the_stage_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 def test_opening_what_is_no_bundle_says_how_to_make_one(tmp_path):
     with pytest.raises(InputError, match="no bundle here"):
         edgeprune.open(tmp_path)
+
+
+def test_predicting_is_running_one_sample_after_the_other(bundles):
+    bundle = edgeprune.open(bundles["cpu"])
+    with np.load(bundle.root / "samples.npz") as samples:
+        feeds = {"input": samples["input"]}
+    together = edgeprune.predict(bundle, feeds, "ort-int8")["output"]
+    alone = [edgeprune.predict(bundle, {"input": x[None]}, "ort-int8")["output"][0] for x in feeds["input"]]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_without_a_name_the_default_variant_answers(bundles):
+    bundle = edgeprune.open(bundles["cpu"])
+    assert chosen_variant(bundle).name in {"ort-fp32", "ort-int8"}
+    assert chosen_variant(bundle, "baseline") is bundle.core.baseline
