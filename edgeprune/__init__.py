@@ -13,10 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeprune.api import bench, compile, load, open
+    from edgeprune.api import bench, compile, load, open, predict
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "bench", "compile", "load", "open"]
+__all__ = ["__version__", "bench", "compile", "load", "open", "predict"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeprune.backends import LOAD
-from edgeprune.backends.backend import Runner
-from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.backends.backend import Feeds, Runner
+from edgeprune.bundle import Bundle, Variant, open_bundle
 from edgeprune.cache import StageCache
 from edgeprune.errors import ConfigError, EdgePruneError, InputError, MissingError
 from edgeprune.progress import SILENT, Progress
@@ -20,6 +20,9 @@ from edgeprune.results import Measured, read_measured
 from edgeprune.shipped import find
 from edgeprune.targets.load import load_target
 from edgeprune.targets.target import Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 OPTIONS = {
     "model": ("model",),
@@ -142,13 +145,32 @@ def load(bundle: Bundle, variant: str | None = None, *, threads: int = 1, batch:
 
     Raises UnknownNameError for a variant that it has not, MissingError where the runtime is not here.
     """
-    chosen = bundle.variant(variant if variant is not None else _default(bundle))
+    chosen = chosen_variant(bundle, variant)
     if chosen.backend not in LOAD:
         raise MissingError(f"{chosen.name}: {chosen.backend} runs on its device only; here: {', '.join(sorted(LOAD))}")
     runner: Runner = resolve(LOAD, chosen.backend, "runtime")(
         bundle.files(chosen), chosen.options, threads=threads, batch=batch
     )
     return runner
+
+
+def predict(bundle: Bundle, feeds: Feeds, variant: str | None = None) -> dict[str, NDArray[Any]]:
+    """Every output for samples [N, ...] by input name, in runs of the size that the model fixes, else one by one.
+
+    Raises what `load` raises, and DataError where an array does not fit.
+    """
+    import numpy as np
+
+    with load(bundle, variant) as runner:
+        step = runner.inputs[0].shape[0] if runner.inputs[0].shape else 1
+        starts = range(0, len(feeds[runner.input_names[0]]), int(step))
+        found = [runner.infer({name: x[start : start + int(step)] for name, x in feeds.items()}) for start in starts]
+    return {name: np.concatenate([np.atleast_1d(one[name]) for one in found]) for name in runner.output_names}
+
+
+def chosen_variant(bundle: Bundle, name: str | None = None) -> Variant:
+    """The variant of that name, else the bundle's default. Raises InputError where there is none yet."""
+    return bundle.variant(name if name is not None else _default(bundle))
 
 
 def bench(bundle: Bundle, *, progress: Progress = SILENT) -> Measured:

@@ -4,7 +4,8 @@
     <root>/<stage>/<key>.partial/    under way, or left by a process that was killed
 
 A finished folder appears in one rename, so a kill at any instant leaves it whole or absent. What a resumable stage left
-behind (checkpoints) is handed to the next attempt.
+behind (checkpoints) is handed to the next attempt. Whoever makes a stage holds `<key>.lock`, whose time is that of the
+last use; whoever has a `Stage` shares a lock on its record, so that nobody empties a folder that is being read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import errno
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,7 +33,7 @@ NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage."""
+    """A finished stage; as long as this object lives, `eviction.clean` leaves its folder alone."""
 
     name: str
     key: str
@@ -69,19 +72,20 @@ class StageCache:
         folder = self.root / name / key
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(folder.with_suffix(".lock")):
+            with locked(folder.with_suffix(".lock")) as lock:
+                os.utime(lock)
                 if folder.is_dir() and not self.again:
                     if (damaged := _damaged(folder)) is None:
-                        return Stage(name, key, folder, reused=True)
+                        return _held(Stage(name, key, folder, reused=True))
                     progress.say(f"{name}: {damaged} is not what was written: done again")
                 self._make(folder, inputs, work, resumable=resumable)
+                return _held(Stage(name, key, folder, reused=False))
         except OSError as error:
             if error.errno not in NO_PLACE:
                 raise
             raise OutputError(
                 f"{self.root}: cannot keep the stage '{name}' ({error.strerror}): make room or set EDGEPRUNE_CACHE=DIR"
             ) from error
-        return Stage(name, key, folder, reused=False)
 
     def _make(self, folder: Path, inputs: Mapping[str, Any], work: Callable[[Path], None], *, resumable: bool) -> None:
         partial = folder.with_suffix(".partial")
@@ -134,8 +138,30 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECORD)
 
 
+def _held(stage: Stage) -> Stage:
+    record = (stage.folder / RECORD).open("rb")
+    fcntl.flock(record, fcntl.LOCK_SH)
+    weakref.finalize(stage, record.close)
+    return stage
+
+
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:  # the lock dies with its process, so a kill leaves none behind
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def locked(path: Path, *, wait: bool = True) -> Iterator[Path]:
+    """Hold a lock file; the lock dies with its process, so a kill leaves none behind.
+
+    Raises BlockingIOError where another holds it and nobody wants to wait.
+    """
+    while True:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if _still_at(path, file.fileno()):
+                yield path
+                return
+
+
+def _still_at(path: Path, descriptor: int) -> bool:
+    """Whether the path leads to the open file: who cleaned while we waited has removed it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

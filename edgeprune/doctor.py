@@ -12,6 +12,7 @@ from pathlib import Path
 from edgeprune.backends import LOAD, LOWER
 from edgeprune.errors import EdgePruneError
 from edgeprune.meters.meter import Meter, detect
+from edgeprune.registry import unknown
 from edgeprune.targets.load import load_target, target_names
 from edgeprune.targets.target import Target
 
@@ -89,9 +90,21 @@ def examine(
 ) -> Diagnosis:
     """Look at everything, change nothing."""
     versions = {package: version(package) for packages in EXTRAS.values() for package in packages}
-    lacks = {extra: [name for name in packages if versions[name] is None] for extra, packages in EXTRAS.items()}
+    lacks = _lacks(version)
     reports = [_report(load_target(name), lacks, python, meter) for name in target_names()]
     return Diagnosis(".".join(map(str, python)), versions, tuple(reports), tuple(_overwritten(version)), _data(environ))
+
+
+def check(target: Target) -> TargetReport:
+    """What can be done here for a target of anyone's. Raises UnknownNameError where it names a runtime there is not."""
+    for backend in target.backends:
+        if backend not in LOWER:
+            raise unknown(f"backend of target {target.name}", backend, LOWER)
+    return _report(target, _lacks(installed), sys.version_info[:3], detect)
+
+
+def _lacks(version: Callable[[str], str | None]) -> dict[str, list[str]]:
+    return {extra: [name for name in packages if version(name) is None] for extra, packages in EXTRAS.items()}
 
 
 def _report(

@@ -4,10 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import edgeprune
-from edgeprune.api import OPTIONS, default_out, recipe_with, stage_cache
+from edgeprune.api import OPTIONS, chosen_variant, default_out, recipe_with, stage_cache
 from edgeprune.errors import ConfigError, InputError, UnknownNameError
 from edgeprune.recipe import Recipe
 from edgeprune.targets.load import load_target
@@ -157,3 +158,18 @@ def test_what_a_recipe_says_is_not_refused_only_what_is_asked_for_beside_it(give
     assert recipe_with({}, given)
     with pytest.raises(ConfigError, match=r"^--epochs has no effect where the weights are given"):
         recipe_with({"epochs": 3}, given)
+
+
+def test_predicting_is_running_one_sample_after_the_other(bundles):
+    bundle = edgeprune.open(bundles["cpu"])
+    with np.load(bundle.root / "samples.npz") as samples:
+        feeds = {"input": samples["input"]}
+    together = edgeprune.predict(bundle, feeds, "ort-int8")["output"]
+    alone = [edgeprune.predict(bundle, {"input": x[None]}, "ort-int8")["output"][0] for x in feeds["input"]]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_without_a_name_the_default_variant_answers(bundles):
+    bundle = edgeprune.open(bundles["cpu"])
+    assert chosen_variant(bundle).name in {"ort-fp32", "ort-int8"}
+    assert chosen_variant(bundle, "baseline") is bundle.core.baseline

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from edgeprune.doctor import EXTRAS, examine, installed
-from edgeprune.errors import MissingError
+from edgeprune.doctor import EXTRAS, check, examine, installed
+from edgeprune.errors import MissingError, UnknownNameError
+from edgeprune.targets.load import load_target
 
 ROOT = Path(__file__).parent.parent
 EVERYTHING = {package for packages in EXTRAS.values() for package in packages}
@@ -98,3 +99,11 @@ def test_the_extras_are_those_of_the_package():
     for extra, packages in EXTRAS.items():
         names = [line.split(";")[0].split(">")[0].strip() for line in declared[extra] if "edgeprune[" not in line]
         assert sorted(names) == sorted(packages)
+
+
+def test_a_target_of_anyones_is_looked_at_like_a_shipped_one():
+    rpi5 = load_target("rpi5")
+    assert check(rpi5).measure.reason == "another machine"
+    other = rpi5.model_copy(update={"backends": {"orrt": rpi5.backends["ort"]}})
+    with pytest.raises(UnknownNameError, match="did you mean 'ort'"):
+        check(other)

@@ -16,7 +16,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.removeprefix("$ ") for block in BLOCKS for line in block.splitlines() if line.startswith("$ ")]
 OF_EDGEPRUNE = [command for command in COMMANDS if command.startswith("edgeprune ")]
-LONG = ("edgeprune compile", "edgeprune bench", "edgeprune report")
+NEEDS_A_BUNDLE = ("bench", "report", "show", "diff", "run")
+LONG = ("edgeprune compile", *(f"edgeprune {name}" for name in NEEDS_A_BUNDLE))
 
 
 def run(command: list[str], folder: Path, cache: Path) -> str:

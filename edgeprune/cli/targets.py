@@ -1,6 +1,8 @@
-"""`edgeprune targets`: the device types there are."""
+"""`edgeprune targets`: the device types there are, and files that describe others."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import click
 
@@ -9,7 +11,7 @@ from edgeprune.cli.output import Output, output_options
 
 @click.group()
 def targets() -> None:
-    """List and show the device types there are."""
+    """List, show, check and detect device types."""
 
 
 @targets.command("list")
@@ -34,10 +36,55 @@ def list_(output: Output) -> None:
 @click.argument("name", metavar="NAME|FILE")
 @output_options
 def show(name: str, output: Output) -> None:
-    """Check a target and print what is known of it, with the sources."""
-    import yaml
-
+    """Print what is known of a target, with the sources."""
     from edgeprune.targets.load import load_target
+    from edgeprune.targets.save import to_yaml
 
-    target = load_target(name).model_dump(mode="json", exclude_none=True)
-    output.show(target, yaml.safe_dump(target, sort_keys=False, allow_unicode=True, width=100).rstrip())
+    target = load_target(name)
+    output.show(target.model_dump(mode="json", exclude_none=True), to_yaml(target).rstrip())
+
+
+@targets.command()
+@click.argument("file", metavar="FILE")
+@output_options
+def check(file: str, output: Output) -> None:
+    """Check a target file, and print what it says and what can be done for it here."""
+    from dataclasses import asdict
+
+    from edgeprune.doctor import check as check_
+    from edgeprune.targets.load import load_target
+    from edgeprune.targets.save import to_yaml
+
+    target = load_target(file)
+    report = check_(target)
+    abilities = {"compile here": report.compile, "measure here": report.measure} | {
+        f"run with {name} here": ability for name, ability in report.run.items()
+    }
+    document = {"file": file, "target": target.model_dump(mode="json", exclude_none=True), "here": asdict(report)}
+    output.show(
+        document,
+        to_yaml(target),
+        *(f"{what}: {'yes' if able.able else f'no: {able.reason}'}" for what, able in abilities.items()),
+        f"energy: {report.energy}",
+        f"{file}: is a target file",
+    )
+
+
+@targets.command()
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="A new .yaml file, named as the target."
+)
+@output_options
+def detect(out: Path | None, output: Output) -> None:
+    """Describe this machine as a target, and write that as a file."""
+    from edgeprune.targets.detect import detect as detect_
+    from edgeprune.targets.save import save, to_yaml
+    from edgeprune.worker.probe import probe
+
+    target = detect_(probe(), out.stem if out is not None else None)
+    if out is not None:
+        save(target, out)
+    output.show(
+        {"file": str(out) if out is not None else None, "target": target.model_dump(mode="json", exclude_none=True)},
+        to_yaml(target).rstrip() if out is None else f"{out}: target {target.name}, {target.title}",
+    )

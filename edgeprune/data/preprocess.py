@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import ConfigError, CorruptError, DataError
+
+FILE = "preprocess.json"
 
 
 @dataclass(frozen=True)
@@ -57,3 +61,14 @@ class Preprocess:
             raise CorruptError(
                 f"preprocess: {type(error).__name__} {error}: levels, mean and std are needed"
             ) from error
+
+
+def read_preprocess(root: Path) -> Preprocess | None:
+    """What a bundle does to images; None where it has no such file. Raises CorruptError."""
+    path = root / FILE
+    if not path.is_file():
+        return None
+    try:
+        return Preprocess.from_json(json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise CorruptError(f"{path}: not JSON: compile again") from error

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)*([.+-]?\w+)*", text):
+        raise ValueError("a version begins with numbers, as in 10.3")
+    return text
+
+
+Version = Annotated[str, AfterValidator(_version)]
 
 BACKENDS = ("ort", "openvino", "tensorrt")
 METERS = ("rapl",)
@@ -21,9 +31,9 @@ class _Part(BaseModel):
 class BackendUse(_Part):
     """How a target uses one runtime."""
 
-    precisions: tuple[Literal["fp32", "bf16", "int8"], ...]
+    precisions: Annotated[tuple[Literal["fp32", "bf16", "int8"], ...], Field(min_length=1)]
     """Whole-model precisions that this runtime executes on this device."""
-    version: str | None = None
+    version: Version | None = None
     """Assumed runtime version; the device's own is recorded when it measures."""
 
 
@@ -39,7 +49,7 @@ class Target(_Part):
     local: bool = False
     """Whether this machine is the device, so that it can be measured here."""
     backends: Annotated[dict[str, BackendUse], Field(min_length=1)]
-    assumes: dict[str, str] = {}
+    assumes: dict[str, Version] = {}
     """Versions on the device that were assumed, e.g. `jetpack: "6.2"`; they are written into `build.json`."""
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     channel_alignment: Annotated[int, Field(gt=0)] = 1
@@ -48,8 +58,16 @@ class Target(_Part):
     threads: Annotated[int, Field(gt=0)] = 1
     """Threads a runtime is given when it is measured."""
     notes: tuple[str, ...] = ()
-    sources: tuple[str, ...]
+    sources: Annotated[tuple[str, ...], Field(min_length=1)]
     """Where the facts come from."""
+
+    @field_validator("assumes")
+    @classmethod
+    def _agrees_with_backends(cls, assumes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        for name, use in info.data.get("backends", {}).items():
+            if name in assumes and use.version not in (None, assumes[name]):
+                raise ValueError(f"{name} is {assumes[name]} here and {use.version} in backends")
+        return assumes
 
     @property
     def reduced_range(self) -> bool:

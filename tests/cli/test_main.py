@@ -100,7 +100,7 @@ def test_the_version_is_the_one_of_the_package():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["compil"], "unknown command 'compil': did you mean 'compile'? known: bench, compile, doctor"),
+        (["compil"], "unknown command 'compil': did you mean 'compile'? known: bench, cache, compile"),
         (["compile", "--tarjet", "cpu"], "--target"),
         (["compile", "--precision", "int7"], "unknown precision 'int7': did you mean 'int8'?"),
         (["compile", "--pruner", "magnitud"], "did you mean 'magnitude'?"),
@@ -110,6 +110,12 @@ def test_the_version_is_the_one_of_the_package():
         (["bench"], "Missing argument 'BUNDLE...'"),
         (["bench", "nowhere"], "nowhere: no bundle here"),
         (["report", "nowhere"], "nowhere: no such folder"),
+        (["show", "nowhere"], "nowhere: no bundle here"),
+        (["diff", "nowhere", "nowhere"], "nowhere: no bundle here"),
+        (["run", "nowhere", "--input", "x.npy"], "nowhere: no bundle here"),
+        (["run", "nowhere"], "Missing option '--input'"),
+        (["targets", "check", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["targets", "detect", "-o", "mine.json"], "mine.json: a target file ends in .yaml"),
         (["--nonsense"], "--nonsense"),
     ],
 )
@@ -252,6 +258,33 @@ def test_completion_for_a_shell_is_there():
         EDGEPRUNE, env=os.environ | {"_EDGEPRUNE_COMPLETE": "bash_source"}, capture_output=True, check=False
     )
     assert b"complete" in run.stdout
+
+
+def completed(words: str) -> tuple[set[str], set[str]]:
+    """What a shell is offered for the last of `words`, and all that was imported for it."""
+    code = "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+    code += "from edgeprune.cli.main import main\nmain(prog_name='edgeprune')"
+    environment = {"_EDGEPRUNE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    run = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True)
+    return {line.partition(",")[2] for line in run.stdout.splitlines()}, set(run.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("edgeprune ", set(COMMANDS)),
+        ("edgeprune co", {"compile"}),
+        ("edgeprune targets de", {"detect"}),
+        ("edgeprune cache clean --", {"--older", "--stage", "--json", "--verbose", "--quiet", "--help"}),
+        ("edgeprune compile --pre", {"--precision"}),
+        ("edgeprune compile --precision in", {"int8"}),
+        ("edgeprune nonsense ", set(COMMANDS)),
+    ],
+)
+def test_a_shell_is_offered_commands_and_options_and_nothing_heavy_is_imported_for_it(words, offered):
+    found, loaded = completed(words)
+    assert found == offered
+    assert not {name.split(".")[0] for name in loaded} & HEAVY
 
 
 def test_output_to_a_stream_without_descriptor_works(capsys, monkeypatch):

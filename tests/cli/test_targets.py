@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgeprune.cli.main import main
+from edgeprune.shipped import find
 from edgeprune.targets.load import load_target, target_names
 
 
@@ -34,3 +35,32 @@ def test_what_is_shown_is_a_target_file_again(tmp_path):
     path = tmp_path / "copy.yaml"
     path.write_text(CliRunner().invoke(main, ["targets", "show", "rpi5"]).stdout)
     assert load_target(str(path)) == load_target("rpi5")
+
+
+def test_a_file_is_checked_and_what_it_says_is_shown():
+    done = CliRunner().invoke(main, ["targets", "check", str(find("targets", "jetson-thor"))])
+    assert done.exit_code == 0
+    assert "run with tensorrt here: no: runs on its device only" in done.stdout
+    assert "jetpack: '7.0'" in done.stdout
+
+
+def test_a_file_with_an_unknown_runtime_does_not_pass(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(find("targets", "rpi5").read_text().replace("ort:", "orrt:"))
+    done = CliRunner().invoke(main, ["targets", "check", str(path)])
+    assert done.exit_code == 2
+    assert "did you mean 'ort'?" in done.stderr
+
+
+def test_this_machine_becomes_a_file_that_passes(tmp_path):
+    path = tmp_path / "mine.yaml"
+    assert CliRunner().invoke(main, ["targets", "detect", "-o", str(path)]).exit_code == 0
+    found = json.loads(CliRunner().invoke(main, ["targets", "check", str(path), "--json"]).stdout)
+    assert found["target"]["name"] == "mine"
+    assert found["here"]["measure"]["reason"] == ""
+
+
+def test_without_a_file_the_description_is_printed(tmp_path):
+    path = tmp_path / "printed.yaml"
+    path.write_text(CliRunner().invoke(main, ["targets", "detect"]).stdout)
+    assert load_target(str(path)).local

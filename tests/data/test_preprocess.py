@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
-from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.preprocess import Preprocess, read_preprocess
 from edgeprune.errors import ConfigError, CorruptError, DataError
 
 
@@ -37,3 +39,12 @@ def test_numbers_that_cannot_be_used_are_refused_at_birth(levels, mean, std):
 def test_grey_images_do_not_fit_three_means():
     with pytest.raises(DataError, match="3 channels"):
         Preprocess(255, (0.5,) * 3, (0.5,) * 3)(np.zeros((1, 4, 4, 1), np.uint8))
+
+
+def test_what_a_bundle_does_to_images_is_read_from_its_file(tmp_path):
+    assert read_preprocess(tmp_path) is None
+    (tmp_path / "preprocess.json").write_text(json.dumps(Preprocess(16, (0.5,), (0.25,)).to_json()))
+    assert read_preprocess(tmp_path) == Preprocess(16, (0.5,), (0.25,))
+    (tmp_path / "preprocess.json").write_text("{")
+    with pytest.raises(CorruptError, match="not JSON"):
+        read_preprocess(tmp_path)

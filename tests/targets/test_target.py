@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeprune.errors import ConfigError
+from edgeprune.recipe import validated
+from edgeprune.targets.target import Target
+
+GIVEN = {
+    "name": "board",
+    "title": "A board",
+    "arch": "aarch64",
+    "backends": {"tensorrt": {"precisions": ["fp32"], "version": "10.3"}},
+    "assumes": {"tensorrt": "10.3"},
+    "sources": ["its data sheet"],
+}
+
+
+def test_what_is_possible_is_taken():
+    assert validated(Target, GIVEN, "board.yaml").name == "board"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"assumes": {"tensorrt": "10.4"}}, r"board\.yaml: assumes: .*tensorrt is 10\.4 here and 10\.3 in backends"),
+        ({"assumes": {"tensorrt": "newest"}}, r"assumes\.tensorrt: .*a version begins with numbers"),
+        ({"backends": {}}, "backends: .*at least 1"),
+        ({"backends": {"ort": {"precisions": []}}}, r"backends\.ort\.precisions: .*at least 1"),
+        ({"backends": {"ort": {"precisions": ["int3"]}}}, "int3"),
+        ({"sources": []}, "sources: .*at least 1"),
+        ({"name": "../up"}, "name: .*pattern"),
+        ({"channel_alignment": 0}, "channel_alignment"),
+    ],
+)
+def test_what_is_impossible_is_refused(change, said):
+    with pytest.raises(ConfigError, match=said):
+        validated(Target, GIVEN | change, "board.yaml")
