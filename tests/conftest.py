@@ -60,7 +60,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from edgeprune.targets.load import load_target
 
     folder = tmp_path_factory.mktemp("bundles")
-    cache, settings = StageCache(folder / "cache"), Settings(seconds=0.05, restarts=1)
+    cache, settings = StageCache(folder / "cache"), Settings(seconds=0.05, restarts=6)
     jobs = {"cpu": ("cpu", 0.5, ("ort",)), "narrow": ("cpu", 0.3, ("ort",)), "jetson": ("jetson", 0.5, None)}
     for name, (target, keep, backends) in jobs.items():
         recipe = recipe_with({"epochs": 1, "max_drop": 100.0, "keep": keep})

@@ -25,6 +25,18 @@ sleep = click.Command("compile", callback=lambda: print("go", flush=True) or tim
 main.get_command = lambda ctx, name: sleep
 main(["compile"])
 """
+CLEANING = """
+import time, click
+from edgeprune.cli.main import main
+def work():
+    try:
+        print("go", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaned", flush=True)
+main.get_command = lambda ctx, name: click.Command("compile", callback=work)
+main(["compile"])
+"""
 
 
 def edgeprune(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -193,10 +205,7 @@ def test_a_real_interrupt_leaves_no_traceback():
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_that_stops_cleans_up_as_an_interrupt_does(number, code):
-    cleaning = SLEEPING.replace("time.sleep(60)", "wait()").replace(
-        "sleep =", "def wait():\n try: time.sleep(60)\n finally: print('cleaned', flush=True)\nsleep ="
-    )
-    run = subprocess.Popen([sys.executable, "-c", cleaning], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen([sys.executable, "-c", CLEANING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None
     assert run.stdout.readline() == "go\n"
     run.send_signal(number)

@@ -112,7 +112,7 @@ def test_another_device_may_have_meters_that_are_not_known_here(tmp_path):
     path = tmp_path / "board.yaml"
     path.write_text(
         f"{{name: board, title: Board, arch: {ELSEWHERE}, backends: {{ort: {{precisions: [fp32]}}}},"
-        " meters: [ina9999], sources: []}"
+        " meters: [ina9999], sources: [the board]}"
     )
     assert load_target(str(path)).meters == ("ina9999",)
 
