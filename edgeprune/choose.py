@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from edgeprune.errors import BudgetError, DeviceError, EdgePruneError, FallbackError, MissingError
 from edgeprune.recipe import Budgets
-from edgeprune.results import Measured, Measurement
-
-MB = 1_000_000
+from edgeprune.results import MB, Measured, Measurement
 
 
 @dataclass(frozen=True)

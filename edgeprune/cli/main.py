@@ -6,10 +6,12 @@ import errno
 import importlib
 import io
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +27,8 @@ from edgeprune.registry import unknown
 BROKEN_PIPE = 141
 """What a shell reports of a program whose reader went away (128 + SIGPIPE)."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+REPEATED_SECONDS = 1.0
+"""A signal so soon after another is the same: `timeout` sends it twice, which must not end the cleaning up."""
 NOT_WRITABLE = {errno.ENOSPC: "make room", errno.EDQUOT: "make room", errno.EROFS: "write elsewhere"} | dict.fromkeys(
     (errno.EACCES, errno.EPERM), "check its permissions"
 )
@@ -156,15 +160,17 @@ def _prepare_signals() -> None:
     """Let STOPPING end the program cleanly; one that is ignored, as under nohup, stays so."""
     if threading.current_thread() is not threading.main_thread():  # where Python allows no handler
         return
+    raised = -math.inf
+
+    def stop(number: int, _: FrameType | None) -> None:
+        nonlocal raised
+        if time.monotonic() - raised > REPEATED_SECONDS:
+            raised = time.monotonic()
+            raise Stopped(number)
+
     for number in STOPPING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _stop)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    # `timeout` sends its signal twice, and the second must not end the cleaning up; a second Ctrl-C means that
-    signal.signal(number, signal.SIG_DFL if number == signal.SIGINT else signal.SIG_IGN)
-    raise Stopped(number)
+            signal.signal(number, stop)
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from edgeprune.bundle import Bundle, Core, LayerPlan, Variant
 from edgeprune.errors import CorruptError
-from edgeprune.report.summary import ABSENT, MB, UNTRAINED, aligned, deciding, percent
-from edgeprune.results import Measured, Measurement, read_measured
+from edgeprune.report.summary import ABSENT, UNTRAINED, aligned, deciding, percent
+from edgeprune.results import MB, Measured, Measurement, read_measured
 from edgeprune.tensor import TensorSpec
 
 BESIDE = 6

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 
 from edgeprune.bundle import Core
 from edgeprune.metrics import Interval
-from edgeprune.results import SAMPLES_FOR_PERCENTILE, Accuracy, Environment, Layer, Measured, Measurement
+from edgeprune.results import MB, SAMPLES_FOR_PERCENTILE, Accuracy, Environment, Layer, Measured, Measurement
 
 KB = 1000
-MB = 1000 * KB
 ABSENT = "-"
 DECIDING = "report"
 """The split whose accuracy a table shows; others stand apart."""

@@ -33,6 +33,7 @@ def work():
         print("go", flush=True)
         time.sleep(60)
     finally:
+        time.sleep(0.2)
         print("cleaned", flush=True)
 main.get_command = lambda ctx, name: click.Command("compile", callback=work)
 main(["compile"])
@@ -208,6 +209,7 @@ def test_a_signal_that_stops_cleans_up_as_an_interrupt_does(number, code):
     run = subprocess.Popen([sys.executable, "-c", CLEANING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None
     assert run.stdout.readline() == "go\n"
+    run.send_signal(number)
     run.send_signal(number)
     shown, told = run.communicate(timeout=10)
     assert run.returncode == code

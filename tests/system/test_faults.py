@@ -102,7 +102,7 @@ def test_a_read_only_cache_says_how_to_choose_another(tmp_path: Path):
 @pytest.mark.parametrize(
     ("number", "seconds", "code", "said"),
     [
-        (signal.SIGINT, 1.5, 130, "interrupted"),
+        (signal.SIGINT, 4, 130, "interrupted"),
         (signal.SIGINT, 8, 130, "interrupted"),
         (signal.SIGTERM, 4, 143, "stopped by SIGTERM"),
         (signal.SIGTERM, 8, 143, "stopped by SIGTERM"),
