@@ -7,6 +7,7 @@ was missing. The variable is `all`, or names of test files without `test_` and `
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def _refuse_a_skip(report: pytest.TestReport | pytest.CollectReport, path: Path)
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         report.outcome = "failed"
         report.longrepr = f"EDGEPRUNE_REQUIRE does not allow this: {reason}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hearing() -> None:
+    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that; tests send signals."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
