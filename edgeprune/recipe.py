@@ -47,6 +47,18 @@ class DataPart(_Part):
     name: str = "digits"
     """A data set's name or a folder."""
     normalize: Normalize | None = None
+    preprocess: Path | None = None
+    """A file that says what is done to samples; None: what the data set says."""
+    length: Annotated[int, Field(gt=2)] | None = None
+    """Tokens of a text at most; None: what the data set says."""
+    vocabulary: Path | None = None
+    """A WordPiece vocabulary or a tokenizer.json; None: that of bert-base-uncased, beside the data or from the hub."""
+    task: Literal["classification", "regression", "question-answering", "none"] | None = None
+    """What the model is asked; None: what the data set says."""
+    metric: str | None = None
+    """`file.py:function` of outputs by name and labels that scores answers in place of the data set's own metrics."""
+    inputs: tuple[str, ...] = ()
+    """`name:dtype[shape]` of the model's inputs, where they are not to be guessed."""
     train: Rows | None = None
     calibrate: Rows | None = None
     select: Rows | None = None

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors", "tensor", "progress"),
     ("registry", "metrics"),
-    ("recipe", "bundle", "results", "shipped"),
+    ("recipe", "bundle", "results", "shipped", "judge"),
     ("cache",),
     ("eviction",),
     ("targets", "transport", "models", "data", "graph", "meters", "report", "choose"),

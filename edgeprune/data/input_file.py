@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.data.encoded import Encoded, decode
+from edgeprune.data.encoded import decode
+from edgeprune.data.pixels import Pixels
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.errors import DataError
 from edgeprune.registry import require
@@ -42,7 +43,8 @@ def read_input(
         arrays = {inputs[0].name: _array(path)}
     else:
         require("PIL", extra="compile")
-        arrays = {inputs[0].name: decode(Encoded([_bytes(path)], np.zeros(1, np.int64), [str(path)]))}
+        resize = preprocess.resize if isinstance(preprocess, Pixels) else None
+        arrays = {inputs[0].name: decode([_bytes(path)], [str(path)], resize)}
     fitted = {spec.name: _fitted(arrays[spec.name], spec, preprocess, path) for spec in inputs}
     if len({len(array) for array in fitted.values()}) > 1:
         told = ", ".join(f"{len(array)} of {name}" for name, array in fitted.items())
@@ -93,7 +95,7 @@ def _bytes(path: Path) -> bytes:
 
 def _fitted(array: NDArray[Any], spec: TensorSpec, preprocess: Preprocess | None, path: Path) -> NDArray[Any]:
     """The array with its first dimension for the samples."""
-    if array.dtype == np.uint8 and spec.dtype != "uint8" and preprocess is not None:
+    if array.dtype == np.uint8 and spec.dtype != "uint8" and isinstance(preprocess, Pixels):
         return _preprocessed(array, spec, preprocess, path)
     batched = array[None] if array.ndim == len(spec.shape) - 1 else array
     if array.dtype != spec.dtype or not _fits(batched, spec):
@@ -103,7 +105,7 @@ def _fitted(array: NDArray[Any], spec: TensorSpec, preprocess: Preprocess | None
     return np.ascontiguousarray(batched)
 
 
-def _preprocessed(array: NDArray[Any], spec: TensorSpec, preprocess: Preprocess, path: Path) -> NDArray[Any]:
+def _preprocessed(array: NDArray[Any], spec: TensorSpec, preprocess: Pixels, path: Path) -> NDArray[Any]:
     images = array[None] if array.ndim == 3 else array
     shape = _image_shape(spec)
     if images.ndim != 4 or len(images) == 0 or any(a != b for a, b in zip(images.shape[1:], shape, strict=True) if b):
@@ -113,7 +115,7 @@ def _preprocessed(array: NDArray[Any], spec: TensorSpec, preprocess: Preprocess,
             f"{path}: pixels go up to {images.max()}; this model was made with images from 0 to {preprocess.levels:g}:"
             " scale them"
         )
-    return preprocess(images)
+    return preprocess.normalized(images)
 
 
 def _fits(array: NDArray[Any], spec: TensorSpec) -> bool:
@@ -134,6 +136,6 @@ def _image_shape(spec: TensorSpec) -> tuple[int, ...]:
 def _wanted(spec: TensorSpec, preprocess: Preprocess | None) -> str:
     shape = "[" + ", ".join(map(str, spec.shape)) + "]"
     images = ""
-    if preprocess is not None and len(spec.shape) == 4:
+    if isinstance(preprocess, Pixels) and len(spec.shape) == 4:
         images = " or 8-bit images [N, " + ", ".join(str(size or "any") for size in _image_shape(spec)) + "]"
     return f"the model takes {spec.dtype} {shape}{images}"

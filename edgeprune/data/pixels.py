@@ -1,0 +1,92 @@
+"""What is done to an 8-bit image before a model sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.data.encoded import Resize
+from edgeprune.data.preprocess import Columns
+from edgeprune.data.samples import IMAGE
+from edgeprune.errors import ConfigError, CorruptError, DataError
+from edgeprune.tensor import TensorSpec
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """(pixel / levels - mean) / std per channel, in float32, with channels first."""
+
+    size: tuple[int, int]
+    """Height and width of the images it takes."""
+    levels: float
+    """The pixel value that becomes 1: 255, or 16 for digits."""
+    mean: tuple[float, ...]
+    """Per channel, of pixel / levels."""
+    std: tuple[float, ...]
+    resize: Resize | None = None
+    """How images of other sizes are brought to `size` when they are decoded; None: they must have it."""
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ConfigError(f"normalize: {len(self.mean)} means for {len(self.std)} deviations: one each per channel")
+        if not all(math.isfinite(value) and value > 0 for value in (self.levels, *self.std)):
+            raise ConfigError(f"normalize: levels {self.levels} and std {self.std} must be positive and finite")
+        if not all(math.isfinite(value) for value in self.mean):
+            raise ConfigError(f"normalize: mean {self.mean} must be finite")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return (*self.size, len(self.mean))
+
+    @property
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """One float32 tensor [batch, C, H, W]."""
+        return (TensorSpec(IMAGE, "float32", ("batch", len(self.mean), *self.size)),)
+
+    def __call__(self, columns: Columns) -> dict[str, NDArray[Any]]:
+        """Map images [N, H, W, C] to a model's input [N, C, H, W]. Raises DataError where the channels differ."""
+        return {IMAGE: self.normalized(columns[IMAGE])}
+
+    def normalized(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Images [N, H, W, C] of any size as float32 [N, C, H, W]. Raises DataError where the channels differ."""
+        if images.ndim != 4 or images.shape[-1] != len(self.mean):
+            raise DataError(f"images of shape {images.shape} do not fit a mean of {len(self.mean)} channels")
+        x = images.astype(np.float32) / np.float32(self.levels)
+        x = (x - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+    def to_json(self) -> dict[str, Any]:
+        """What `preprocess.json` of a bundle holds."""
+        return {
+            "kind": "image",
+            "formula": "(pixel / levels - mean) / std",
+            "layout": "NCHW",
+            "size": list(self.size),
+            "resize": None if self.resize is None else asdict(self.resize),
+            "levels": self.levels,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Nothing lies beside the JSON."""
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any], folder: Path) -> Pixels:
+        """Read what `to_json` wrote. Raises CorruptError."""
+        try:
+            height, width = map(int, raw["size"])
+            mean, std = tuple(map(float, raw["mean"])), tuple(map(float, raw["std"]))
+            resize = raw.get("resize") and Resize(int(raw["resize"]["shorter"]), int(raw["resize"]["crop"]))
+            return cls((height, width), float(raw["levels"]), mean, std, resize)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptError(
+                f"{folder}: preprocess: {type(error).__name__} {error}: size, levels, mean and std are needed"
+            ) from error
