@@ -20,8 +20,8 @@ from edgeprune.metrics import (
     paired_drop,
     pearson,
     span_f1,
-    spearman,
     spans_equal,
+    spearman,
     top1,
     wilson,
 )

@@ -121,6 +121,16 @@ class Recipe(_Part):
     budgets: Budgets = Budgets()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
+    @property
+    def is_graph(self) -> bool:
+        """Whether the model comes as a graph, which is neither trained nor pruned."""
+        return self.model.endswith(".onnx")
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the model comes with trained weights."""
+        return self.weights is not None or self.is_graph or self.model.startswith("hf:")
+
 
 Part = TypeVar("Part", bound=BaseModel)
 

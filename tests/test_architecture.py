@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    ("errors", "tensor", "progress"),
+    ("errors",),
+    ("tensor", "progress"),
     ("registry", "metrics"),
     ("recipe", "bundle", "results", "shipped", "judge"),
     ("cache",),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeprune.errors import CorruptError, DataError
 from edgeprune.registry import resolve
-from edgeprune.tensor import TensorSpec
+from edgeprune.tensor import TensorSpec, shown
 
 FILE = "preprocess.json"
 KINDS = {
@@ -116,15 +116,6 @@ def _fitted(array: NDArray[Any], spec: TensorSpec, what: str) -> NDArray[Any]:
     if array.size and not (info.min <= array.min() and array.max() <= info.max):
         raise DataError(f"{what}: '{spec.name}' goes up to {array.max()}, too large for {spec.dtype}")
     return array.astype(spec.dtype)
-
-
-def shown(spec: TensorSpec) -> str:
-    """A tensor in a message.
-
-    >>> shown(TensorSpec("x", "float32", ("batch", 3)))
-    'x float32[batch, 3]'
-    """
-    return f"{spec.name} {spec.dtype}[{', '.join(map(str, spec.shape))}]"
 
 
 def _converts(given: str, wanted: str) -> bool:

@@ -7,12 +7,13 @@ from pathlib import Path
 from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.cache import StageCache
-from edgeprune.data.splits import resolve_splits
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import ConfigError, MissingError
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import PRECISIONS, Recipe
+from edgeprune.recipe import PRECISIONS, DataPart, Recipe
 from edgeprune.registry import require, unknown
 from edgeprune.results import Measured
 from edgeprune.targets.target import Target
@@ -41,9 +42,8 @@ def compile_bundle(
     assemble.check_out(out)
     wanted = _variants(target, backends, recipe.quantize.precision)
     _check_budgets(recipe, target)
-    trains = recipe.weights is None and not speed_only and not recipe.model.endswith(".onnx")
-    splits = resolve_splits(recipe.data, trains=trains)
-    job = Job(_for_graphs(recipe), target, splits, cache, progress, backends, speed_only)
+    splits = resolve_splits(_with_tokenizer(recipe), trains=not (recipe.has_weights or speed_only))
+    job = Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
     if job.from_onnx:
         weights, dense = None, artifact.adopt(job, Path(recipe.model))
         exported = dense
@@ -93,12 +93,26 @@ def _check_budgets(recipe: Recipe, target: Target) -> None:
         )
 
 
-def _for_graphs(recipe: Recipe) -> Recipe:
-    """A graph is not pruned: asking for it is refused, the default is not asking."""
-    if not recipe.model.endswith(".onnx"):
+def _with_tokenizer(recipe: Recipe) -> DataPart:
+    """A pretrained model's own tokenizer, unless another is given."""
+    from edgeprune.models.pretrained import tokenizer_of
+
+    if recipe.data.vocabulary is not None or not recipe.model.startswith("hf:"):
+        return recipe.data
+    return recipe.data.model_copy(update={"vocabulary": tokenizer_of(recipe.model)})
+
+
+def _unpruned(recipe: Recipe, splits: Splits, progress: Progress) -> Recipe:
+    """What cannot be pruned: asking for it is refused, the default is not asking."""
+    why = ""
+    if recipe.is_graph:
+        why = "an ONNX file cannot be pruned: give the module as file.py:factory, or --pruner none"
+    elif not isinstance(splits.preprocess, Pixels):
+        why = "only networks for images are pruned so far: --pruner none"
+    if not why or recipe.prune.pruner == "none":
         return recipe
-    if "pruner" in recipe.prune.model_fields_set and recipe.prune.pruner != "none":
-        raise ConfigError(
-            f"{recipe.model}: an ONNX file cannot be pruned: give the module as file.py:factory, or --pruner none"
-        )
+    if "pruner" in recipe.prune.model_fields_set:
+        raise ConfigError(f"{recipe.model}: {why}")
+    if not recipe.is_graph:
+        progress.say(f"prune: {recipe.model} stays whole: only networks for images are pruned so far")
     return recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"pruner": "none"})})
