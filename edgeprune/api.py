@@ -29,6 +29,12 @@ OPTIONS = {
     "weights": ("weights",),
     "data": ("data", "name"),
     "calibration": ("data", "calibration"),
+    "preprocess": ("data", "preprocess"),
+    "vocabulary": ("data", "vocabulary"),
+    "length": ("data", "length"),
+    "task": ("data", "task"),
+    "metric": ("data", "metric"),
+    "inputs": ("data", "inputs"),
     "pruner": ("prune", "pruner"),
     "keep": ("prune", "keep"),
     "precision": ("quantize", "precision"),
@@ -55,7 +61,12 @@ IDLE = (
     Idle(
         ("weights", "keep", "epochs", "device"),
         "on an ONNX file, which is neither trained nor pruned",
-        lambda recipe, _: recipe.model.endswith(".onnx"),
+        lambda recipe, _: recipe.is_graph,
+    ),
+    Idle(
+        ("weights",),
+        "on a pretrained model, which brings its own",
+        lambda recipe, _: recipe.model.startswith("hf:"),
     ),
     Idle(
         ("weights", "epochs", "device", "max_drop"),
@@ -66,7 +77,7 @@ IDLE = (
     Idle(
         ("epochs", "device"),
         "where the weights are given and nothing is pruned, so that nothing is trained",
-        lambda recipe, _: recipe.weights is not None and recipe.prune.pruner == "none",
+        lambda recipe, _: recipe.has_weights and recipe.prune.pruner == "none",
     ),
 )
 
@@ -186,7 +197,7 @@ def recipe_with(options: Mapping[str, Any], recipe: str | Path | None = None, *,
     Other data bring their own splits and normalization, so a data option replaces the recipe's whole data part.
     Raises ConfigError where an option has no effect or an impossible value.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
     if unknown := given.keys() - OPTIONS.keys():
         raise ConfigError(f"unknown options {sorted(unknown)}; known are {sorted(OPTIONS)}")
     raw: dict[str, Any] = {} if recipe is None else _read(recipe).model_dump(exclude_unset=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,11 @@ class Facts:
     """Above it a single score means the second of two classes: 0.5 where a sigmoid made it a probability."""
 
 
-def export(job: Job, network: Stage, model: Any) -> Stage:
-    """The network as a clean ONNX file that computes what the module computes; `model` is that module."""
+def export(job: Job, network: Stage, load: Callable[[], Any]) -> Stage:
+    """The network as a clean ONNX file that computes what the module computes; `load` gives that module."""
 
     def work(folder: Path) -> None:
+        model = load()
         done = to_onnx.export(model, job.specs, folder / MODEL, progress=job.progress)
         some = job.tensors("calibrate", parity.SAMPLES)
         difference = parity.check(model, folder / MODEL, feeds(done.inputs, some, job.splits.info.name))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.cache import StageCache
+from edgeprune.cache import Rehearsal, Rehearsed, StageCache
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import ConfigError, MissingError
@@ -17,6 +19,9 @@ from edgeprune.recipe import PRECISIONS, DataPart, Recipe
 from edgeprune.registry import require, unknown
 from edgeprune.results import Measured
 from edgeprune.targets.target import Target
+
+if TYPE_CHECKING:
+    from edgeprune.pipeline import assemble
 
 
 def compile_bundle(
@@ -35,27 +40,78 @@ def compile_bundle(
     `out` appears whole or stays as it was; it may only replace an older bundle. Where `target` is not this machine
     nothing is timed and accuracy is simulated. What the budgets make of the result is `choose.verdict`'s to say.
     """
-    require("torch", "torch_pruning", "onnx", "onnx_ir", "onnxsim", "safetensors", "onnxruntime", extra="compile")
-    from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
+    _require()
+    from edgeprune.pipeline import assemble
 
+    job = _job(recipe, target, backends, cache, progress, speed_only=speed_only)
     out = out.resolve()
     assemble.check_out(out)
-    wanted = _variants(target, backends, recipe.quantize.precision)
+    assemble.place(assemble.assemble(job, _parts(job)), out)
+    bundle = open_bundle(out)
+    return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
+
+
+def rehearse(
+    recipe: Recipe,
+    target: Target,
+    *,
+    out: Path,
+    backends: tuple[str, ...] | None = None,
+    cache: StageCache,
+    progress: Progress = SILENT,
+    speed_only: bool = False,
+) -> tuple[Rehearsed, ...]:
+    """Every stage of `compile_bundle` up to the bundle, and whether it is done; nothing is made.
+
+    Raises what `compile_bundle` raises before its first stage.
+    """
+    _require()
+    from edgeprune.pipeline import assemble
+
+    rehearsal = Rehearsal(cache.root, cache.again)
+    job = _job(recipe, target, backends, rehearsal, progress, speed_only=speed_only)
+    assemble.check_out(out.resolve())
+    assemble.assemble(job, _parts(job))
+    return tuple(rehearsal.asked)
+
+
+def _require() -> None:
+    require("torch", "torch_pruning", "onnx", "onnx_ir", "onnxsim", "safetensors", "onnxruntime", extra="compile")
+
+
+def _job(
+    recipe: Recipe,
+    target: Target,
+    backends: tuple[str, ...] | None,
+    cache: StageCache,
+    progress: Progress,
+    *,
+    speed_only: bool,
+) -> Job:
+    """The job, once everything that can be refused without work was."""
+    _check_backends(target, backends, recipe.quantize.precision)
     _check_budgets(recipe, target)
     splits = resolve_splits(_with_tokenizer(recipe), trains=not (recipe.has_weights or speed_only))
-    job = Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
+    return Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
+
+
+def _parts(job: Job) -> assemble.Parts:
+    """Every stage in order, each done once."""
+    from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
+
     if job.from_onnx:
-        weights, dense = None, artifact.adopt(job, Path(recipe.model))
+        weights, dense = None, artifact.adopt(job, Path(job.recipe.model))
         exported = dense
     else:
         trained = network.train(job)
-        dense = artifact.export(job, trained, network.dense(job, trained))
+        dense = artifact.export(job, trained, partial(network.dense, job, trained))
         weights = network.recover(job, network.prune(job, trained))
         exported = dense
         if job.recipe.prune.pruner != "none":
-            exported = artifact.export(job, weights, network.pruned(job, weights))
+            exported = artifact.export(job, weights, partial(network.pruned, job, weights))
+    wanted = variants(job.target, job.backends, job.recipe.quantize.precision)
     calibrated = artifact.ranges(job, exported) if any(precision == "int8" for _, precision in wanted) else None
-    parts = assemble.Parts(
+    return assemble.Parts(
         weights,
         dense,
         exported,
@@ -65,24 +121,25 @@ def compile_bundle(
             for backend, kind in wanted
         ],
     )
-    assemble.place(assemble.assemble(job, parts), out)
-    bundle = open_bundle(out)
-    return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
 
 
-def _variants(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> list[tuple[str, str]]:
+def variants(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> list[tuple[str, str]]:
     """Backend and precision of every variant: down to the one asked for, from those that the target executes."""
+    allowed = PRECISIONS[: PRECISIONS.index(narrowest) + 1]
+    chosen = {name: use for name, use in target.backends.items() if backends is None or name in backends}
+    return [(name, precision) for name, use in chosen.items() for precision in allowed if precision in use.precisions]
+
+
+def _check_backends(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> None:
     for backend in backends or ():
         if backend not in target.backends:
             raise unknown(f"backend of target {target.name}", backend, target.backends)
-    allowed = PRECISIONS[: PRECISIONS.index(narrowest) + 1]
     chosen = {name: use for name, use in target.backends.items() if backends is None or name in backends}
     if not any(narrowest in use.precisions for use in chosen.values()):
         offered = sorted({precision for use in chosen.values() for precision in use.precisions})
         raise ConfigError(
             f"target {target.name} does not execute {narrowest} in {', '.join(chosen)}: {', '.join(offered)}"
         )
-    return [(name, precision) for name, use in chosen.items() for precision in allowed if precision in use.precisions]
 
 
 def _check_budgets(recipe: Recipe, target: Target) -> None:
