@@ -24,6 +24,8 @@ from edgeprune.targets.target import Target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgeprune.pipeline.job import Job
+
 OPTIONS = {
     "model": ("model",),
     "weights": ("weights",),
@@ -144,6 +146,21 @@ def compile_measured(
         speed_only=speed_only,
     )
     return bundle, measured, verdict(measured, job.budgets, job.quantize.precision, allow_fallback=allow_fallback)
+
+
+def job_with(
+    options: Mapping[str, Any],
+    *,
+    target: str = "cpu",
+    recipe: str | Path | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Job:
+    """A job to do single stages of (`pipeline.single`); `options` as `compile` takes them."""
+    from edgeprune.pipeline.compile import prepare
+
+    job = recipe_with(options, recipe)
+    return prepare(job, load_target(target), None, stage_cache(again=force), progress)
 
 
 def open(path: Path | str) -> Bundle:

@@ -17,8 +17,12 @@ TASKS = ("classification", "regression", "question-answering", "none")
 
 _FILE = click.Path(path_type=Path)
 _OPTIONS: dict[str, Callable[..., Any]] = {
-    "target": click.option("--target", default="cpu", show_default=True, metavar="NAME", help="Device type, or a file."),
-    "data": click.option("--data", metavar="NAME|DIR", help="Data set, or a folder of images, Parquet or .npz.  [digits]"),
+    "target": click.option(
+        "--target", default="cpu", show_default=True, metavar="NAME", help="Device type, or a file."
+    ),
+    "data": click.option(
+        "--data", metavar="NAME|DIR", help="Data set, or a folder of images, Parquet or .npz.  [digits]"
+    ),
     "weights": click.option("--weights", type=_FILE, metavar="FILE", help="Trained weights, as safetensors."),
     "recipe": click.option("--recipe", metavar="NAME|FILE", help="The whole job as YAML; other options override it."),
     "calibration": click.option("--calibration", metavar="NAME|FILE", help="Calibration set."),
@@ -29,8 +33,12 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
         "--input", "inputs", multiple=True, metavar="NAME:DTYPE[SIZES]", help="A graph's input; repeat for more."
     ),
     "task": click.option("--task", type=OneOf("task", TASKS), help="What is asked of the model.  [as the data say]"),
-    "metric": click.option("--metric", metavar="FILE.py:FN", help="Scores outputs, in place of the data's own metrics."),
-    "pruner": click.option("--pruner", type=OneOf("pruner", PRUNERS), help="What decides what is removed.  [magnitude]"),
+    "metric": click.option(
+        "--metric", metavar="FILE.py:FN", help="Scores outputs, in place of the data's own metrics."
+    ),
+    "pruner": click.option(
+        "--pruner", type=OneOf("pruner", PRUNERS), help="What decides what is removed.  [magnitude]"
+    ),
     "keep": click.option("--keep", type=float, metavar="FRACTION", help="Of the multiply-accumulates.  [0.5]"),
     "precision": click.option(
         "--precision", type=OneOf("precision", PRECISIONS), help="The lowest that is made.  [int8]"

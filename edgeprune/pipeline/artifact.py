@@ -56,8 +56,11 @@ class Facts:
     """Above it a single score means the second of two classes: 0.5 where a sigmoid made it a probability."""
 
 
-def export(job: Job, network: Stage, load: Callable[[], Any]) -> Stage:
-    """The network as a clean ONNX file that computes what the module computes; `load` gives that module."""
+def export(job: Job, network: Stage | str, load: Callable[[], Any]) -> Stage:
+    """The network as a clean ONNX file that computes what the module computes; `load` gives that module.
+
+    `network` is the stage that made its weights, or a hash of them.
+    """
 
     def work(folder: Path) -> None:
         model = load()

@@ -40,10 +40,9 @@ def compile_bundle(
     `out` appears whole or stays as it was; it may only replace an older bundle. Where `target` is not this machine
     nothing is timed and accuracy is simulated. What the budgets make of the result is `choose.verdict`'s to say.
     """
-    _require()
-    from edgeprune.pipeline import assemble
+    job = prepare(recipe, target, backends, cache, progress, speed_only=speed_only)
+    from edgeprune.pipeline import assemble  # imports onnx: not before it is known to be here
 
-    job = _job(recipe, target, backends, cache, progress, speed_only=speed_only)
     out = out.resolve()
     assemble.check_out(out)
     assemble.place(assemble.assemble(job, _parts(job)), out)
@@ -65,11 +64,10 @@ def rehearse(
 
     Raises what `compile_bundle` raises before its first stage.
     """
-    _require()
+    rehearsal = Rehearsal(cache.root, cache.again)
+    job = prepare(recipe, target, backends, rehearsal, progress, speed_only=speed_only)
     from edgeprune.pipeline import assemble
 
-    rehearsal = Rehearsal(cache.root, cache.again)
-    job = _job(recipe, target, backends, rehearsal, progress, speed_only=speed_only)
     assemble.check_out(out.resolve())
     assemble.assemble(job, _parts(job))
     return tuple(rehearsal.asked)
@@ -79,16 +77,17 @@ def _require() -> None:
     require("torch", "torch_pruning", "onnx", "onnx_ir", "onnxsim", "safetensors", "onnxruntime", extra="compile")
 
 
-def _job(
+def prepare(
     recipe: Recipe,
     target: Target,
     backends: tuple[str, ...] | None,
     cache: StageCache,
-    progress: Progress,
+    progress: Progress = SILENT,
     *,
-    speed_only: bool,
+    speed_only: bool = False,
 ) -> Job:
-    """The job, once everything that can be refused without work was."""
+    """The job, once everything was refused that can be without work."""
+    _require()
     _check_backends(target, backends, recipe.quantize.precision)
     _check_budgets(recipe, target)
     splits = resolve_splits(_with_tokenizer(recipe), trains=not (recipe.has_weights or speed_only))

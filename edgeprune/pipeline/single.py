@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeprune.backends import LOWER
 from edgeprune.bundle import Task, sha256_of
+from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.errors import ConfigError, InputError, OutputError
 from edgeprune.metrics import Interval
@@ -50,14 +51,15 @@ def prune(job: Job, out: Path) -> Made:
     return Made(files, {"pruning": json.loads((stage.folder / network.PRUNING).read_bytes()), "scores": scores})
 
 
-def export(job: Job, out: Path) -> Made:
-    """The network, pruned where the job says so, as a clean ONNX file that computes the same."""
+def export(job: Job, out: Path, cut: Path | None = None) -> Made:
+    """The network as a clean ONNX file that computes the same; `cut`: what `prune` left, taken in its place."""
     _check_module(job, "export")
-    trained = network.train(job)
-    weights, load = trained, partial(network.dense, job, trained)
-    if job.recipe.prune.pruner != "none":
-        weights = network.recover(job, network.prune(job, trained))
-        load = partial(network.pruned, job, weights)
+    if cut is not None:
+        weights: Stage | str = "".join(sha256_of(path) for path in _of_pruned(cut))
+        load = partial(network.reloaded, job, cut)
+    else:
+        weights = network.train(job)
+        load = partial(network.dense, job, weights)
     stage = artifact.export(job, weights, load)
     facts = artifact.read_facts(stage)
     (file,) = _deliver({stage.folder / artifact.MODEL: out})
@@ -90,9 +92,19 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path) -
     return Made(tuple(lowered.files.values()), {"options": lowered.options})
 
 
+def _of_pruned(folder: Path) -> list[Path]:
+    files = [folder / name for name in ("pruned.safetensors", "architecture.json")]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: missing: give a folder that `edgeprune prune` wrote")
+    return files
+
+
 def _check_module(job: Job, what: str) -> None:
     if job.from_onnx:
-        raise ConfigError(f"{job.recipe.model}: {what} takes a torch module: a name of the zoo, file.py:factory or hf:ID")
+        raise ConfigError(
+            f"{job.recipe.model}: {what} takes a torch module: a name of the zoo, file.py:factory or hf:ID"
+        )
 
 
 def _scores(job: Job, model: Any) -> dict[str, dict[str, Interval]]:
