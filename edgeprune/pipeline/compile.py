@@ -45,7 +45,7 @@ def compile_bundle(
 
     out = out.resolve()
     assemble.check_out(out)
-    assemble.place(assemble.assemble(job, _parts(job)), out)
+    assemble.place(assemble.assemble(job, stages(job)), out)
     bundle = open_bundle(out)
     return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
 
@@ -69,7 +69,7 @@ def rehearse(
     from edgeprune.pipeline import assemble
 
     assemble.check_out(out.resolve())
-    assemble.assemble(job, _parts(job))
+    assemble.assemble(job, stages(job))
     return tuple(rehearsal.asked)
 
 
@@ -94,7 +94,7 @@ def prepare(
     return Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
 
 
-def _parts(job: Job) -> assemble.Parts:
+def stages(job: Job) -> assemble.Parts:
     """Every stage in order, each done once."""
     from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
 
