@@ -24,6 +24,7 @@ from edgeprune.targets.target import Target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgeprune.pipeline.forecast import Forecast
     from edgeprune.pipeline.job import Job
 
 OPTIONS = {
@@ -146,6 +147,32 @@ def compile_measured(
         speed_only=speed_only,
     )
     return bundle, measured, verdict(measured, job.budgets, job.quantize.precision, allow_fallback=allow_fallback)
+
+
+def forecast(
+    options: Mapping[str, Any],
+    *,
+    target: str,
+    recipe: str | Path | None,
+    out: Path | str | None,
+    backends: Sequence[str],
+    speed_only: bool,
+    force: bool,
+    progress: Progress = SILENT,
+) -> Forecast:
+    """What `compile` would do with the same arguments; nothing is made."""
+    from edgeprune.pipeline import forecast as foreseen
+
+    job, device = recipe_with(options, recipe, speed_only=speed_only), load_target(target)
+    return foreseen.forecast(
+        job,
+        device,
+        out=Path(out) if out is not None else default_out(job, device),
+        backends=tuple(backends) or None,
+        cache=stage_cache(again=force),
+        speed_only=speed_only,
+        progress=progress,
+    )
 
 
 def job_with(

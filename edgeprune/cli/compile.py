@@ -47,11 +47,29 @@ def compile_(
     from edgeprune.registry import require
 
     require("jinja2", "matplotlib", extra="compile")
-    from edgeprune.api import compile_measured
+    from edgeprune.api import compile_measured, forecast
     from edgeprune.bundle import REPORT
     from edgeprune.report.document import document
     from edgeprune.report.tables import page
 
+    if dry_run:
+        from dataclasses import asdict
+
+        from edgeprune.cli.foreseen import lines
+
+        with output.progress() as progress:
+            foreseen = forecast(
+                options,
+                target=target,
+                recipe=recipe,
+                out=out,
+                backends=backends,
+                speed_only=speed_only,
+                force=force,
+                progress=progress,
+            )
+        output.show(asdict(foreseen), *lines(foreseen))
+        return
     with output.progress() as progress:
         bundle, measured, error = compile_measured(
             options,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.cache import Rehearsal, Rehearsed, StageCache
+from edgeprune.cache import StageCache
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import ConfigError, MissingError
@@ -50,29 +50,6 @@ def compile_bundle(
     return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
 
 
-def rehearse(
-    recipe: Recipe,
-    target: Target,
-    *,
-    out: Path,
-    backends: tuple[str, ...] | None = None,
-    cache: StageCache,
-    progress: Progress = SILENT,
-    speed_only: bool = False,
-) -> tuple[Rehearsed, ...]:
-    """Every stage of `compile_bundle` up to the bundle, and whether it is done; nothing is made.
-
-    Raises what `compile_bundle` raises before its first stage.
-    """
-    rehearsal = Rehearsal(cache.root, cache.again)
-    job = prepare(recipe, target, backends, rehearsal, progress, speed_only=speed_only)
-    from edgeprune.pipeline import assemble
-
-    assemble.check_out(out.resolve())
-    assemble.assemble(job, stages(job))
-    return tuple(rehearsal.asked)
-
-
 def _require() -> None:
     require("torch", "torch_pruning", "onnx", "onnx_ir", "onnxsim", "safetensors", "onnxruntime", extra="compile")
 
@@ -95,7 +72,7 @@ def prepare(
 
 
 def stages(job: Job) -> assemble.Parts:
-    """Every stage in order, each done once."""
+    """Every stage up to the bundle in order, each done once."""
     from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
 
     if job.from_onnx:
