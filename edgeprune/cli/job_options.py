@@ -32,7 +32,9 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
     "inputs": click.option(
         "--input", "inputs", multiple=True, metavar="NAME:DTYPE[SIZES]", help="A graph's input; repeat for more."
     ),
-    "task": click.option("--task", type=OneOf("task", TASKS), help="What is asked of the model.  [as the data say]"),
+    "task": click.option(
+        "--task", type=OneOf("task", TASKS), help="What is asked of the model, if not what the data say."
+    ),
     "metric": click.option(
         "--metric", metavar="FILE.py:FN", help="Scores outputs, in place of the data's own metrics."
     ),

@@ -40,11 +40,12 @@ def compile_bundle(
     `out` appears whole or stays as it was; it may only replace an older bundle. Where `target` is not this machine
     nothing is timed and accuracy is simulated. What the budgets make of the result is `choose.verdict`'s to say.
     """
-    job = prepare(recipe, target, backends, cache, progress, speed_only=speed_only)
+    _require()
     from edgeprune.pipeline import assemble  # imports onnx: not before it is known to be here
 
     out = out.resolve()
     assemble.check_out(out)
+    job = prepare(recipe, target, backends, cache, progress, speed_only=speed_only)
     assemble.place(assemble.assemble(job, stages(job)), out)
     bundle = open_bundle(out)
     return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
