@@ -18,7 +18,7 @@ from edgeprune.data.info import DatasetInfo
 from edgeprune.data.samples import IMAGE, Samples
 from edgeprune.data.text_sets import TEXT_SETS
 from edgeprune.data.vocabulary import ROOT_VARIABLE
-from edgeprune.errors import DataError, MissingError
+from edgeprune.errors import DataError, MissingError, UnknownNameError
 from edgeprune.recipe import Rows
 from edgeprune.registry import unknown
 
@@ -43,6 +43,8 @@ def describe(name: str, *, resize: Resizing | None = None) -> DatasetInfo:
         return folder.describe(place, resize)
     if len(place.parts) > 1 or place.exists() or place.suffix == npz.SUFFIX:
         raise DataError(f"{name}: no such folder, and no .npz file")
+    if (meant := f"glue:{name}") in KNOWN:
+        raise UnknownNameError(f"unknown data set '{name}': did you mean '{meant}'?")
     raise unknown("data set", name, KNOWN, hint="or a folder of images, Parquet or .npz files")
 
 
@@ -102,8 +104,7 @@ def _range(rows: Rows, stored: int) -> slice:
 
 def _cells(rows: Rows, columns: Sequence[str], root: Path | None) -> Cells:
     """Stored rows; of a set that is stored sorted, in its fixed order."""
-    name, split = _source(rows)
-    info = KNOWN.get(name)
+    info = KNOWN.get(_source(rows)[0])
     if info is None or not info.sorted:
         return _stored(rows, columns, root)
     everything = _stored(Rows(source=rows.source), columns, root)
