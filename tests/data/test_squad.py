@@ -107,7 +107,7 @@ def test_targets_are_the_tokens_of_the_answer_in_the_windows_that_hold_all_of_it
 def test_an_answer_that_is_not_where_it_should_be_is_refused(word_piece):
     given = word_piece("question", "context", length=14, stride=4)
     for answer in (Answer("b", 0), Answer("", 0), Answer("a", 40)):
-        with pytest.raises(DataError, match="sample 0: its answer .* is not in the context"):
+        with pytest.raises(DataError, match=r"sample 0: its answer .* is not in the context"):
             targets(given, asked(("who", "a b"), labels=objects([(answer,)])))
     with pytest.raises(DataError, match="without answers"):
         targets(given, asked(("who", "a b")))
