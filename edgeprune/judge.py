@@ -28,7 +28,7 @@ from edgeprune.metrics import (
 
 Outputs = Mapping[str, NDArray[Any]]
 Answers = Mapping[str, NDArray[Any]]
-"""What was answered to each sample: arrays [N] of classes, values or texts, or a model's outputs [N, ...] as they are."""
+"""What was answered to each sample: arrays [N] of classes, values or texts, or the model's outputs [N, ...]."""
 
 CLASS, VALUE, TEXT = "class", "value", "text"
 
