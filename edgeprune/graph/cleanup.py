@@ -12,6 +12,7 @@ from onnx_ir.passes import common
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.layers import as_layer, weighted_layers
+from edgeprune.graph.load import has_operator
 from edgeprune.graph.load import opset as opset_of
 
 OPSET = 20
@@ -22,10 +23,13 @@ def clean(model: ir.Model, *, opset: int = OPSET) -> ir.Model:
     """Return the model at `opset`, constants folded, without metadata or dead ends, as the passes below describe.
 
     Batch normalization goes into the convolution before it; weights keep their names. A clean graph stays as it is.
-    Raises ModelError where the model uses what that opset cannot express.
+    What stands in the branches of an If or the body of a Loop is left alone.
+    Raises ModelError naming the node where the model uses what that opset cannot express, an operator that is not
+    ONNX's own, sequences, or weights other than float32.
     """
+    inlined = common.InlinePass()(model.clone()).model
+    _check_standard(inlined)
     passes = ir.passes.Sequential(
-        common.InlinePass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.RemoveInitializersFromInputsPass(),
         common.IdentityEliminationPass(),
@@ -39,7 +43,7 @@ def clean(model: ir.Model, *, opset: int = OPSET) -> ir.Model:
         common.ShapeInferencePass(),
         common.ClearMetadataAndDocStringPass(),
     )
-    cleaned = passes(_simplified(_at_opset(model, opset))).model
+    cleaned = passes(_simplified(_at_opset(inlined, opset))).model
     cleaned.producer_name, cleaned.producer_version = "edgeprune", None
     cleaned.metadata_props.clear()
     return cleaned
@@ -107,6 +111,7 @@ class NameNodes(ir.passes.InPlacePass):
         counted = [node for node in model.graph if counts[node.name] > 1 or _COUNTER.fullmatch(node.name or "")]
         nodes = counts.keys() - {node.name for node in counted}
         values: set[str | None] = {*ir.convenience.create_value_mapping(model.graph)}
+        values |= {output.name for node in model.graph.all_nodes() for output in node.outputs}  # also of inner graphs
         values -= {output.name for node in counted for output in _inner_outputs(node)}
         for node in counted:
             node.name = _take(_own_name(node), nodes)
@@ -178,15 +183,51 @@ def _is_whole_pool(node: ir.Node) -> bool:
     return not padded and tuple(node.inputs[0].shape[2:]) == tuple(node.attributes.get_ints("kernel_shape", ()))
 
 
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"})
+OTHER_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+
+
+def _check_standard(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        if refusal := _refusal(node):
+            raise ModelError(f"node '{_shown(node)}' {refusal}")
+
+
+def _refusal(node: ir.Node) -> str:
+    if node.domain == "com.microsoft":
+        advice = "export the model again, without ONNX Runtime's optimizer or quantizer"
+        return f"is {node.domain}.{node.op_type}, which only ONNX Runtime has: {advice}"
+    if node.domain:
+        return f"is {node.domain}.{node.op_type}, which no runtime here has: export the model with ONNX's own operators"
+    if "Sequence" in node.op_type or "Optional" in node.op_type:
+        return f"({node.op_type}) works on sequences: export the model with tensors only"
+    weights = [value for value in node.inputs[1:] if value is not None and ir.convenience.get_const_tensor(value)]
+    found = next((value.dtype for value in weights if value.dtype in OTHER_FLOATS), None)
+    if node.op_type in WEIGHTED and found is not None:
+        return f"has weights in {found.name}: give the float32 model (in torch, model.float() before the export)"
+    return ""
+
+
+def _shown(node: ir.Node) -> str:
+    return node.name or next((output.name for output in node.outputs if output.name), "?")
+
+
 def _at_opset(model: ir.Model, wanted: int) -> ir.Model:
     if (given := opset_of(model)) == wanted:
         return model
+    refused = f"the model's opset {given} cannot be turned into {wanted}"
+    for node in model.graph.all_nodes():
+        if not has_operator(wanted, node.op_type):
+            raise ModelError(
+                f"{refused}, which has no {node.op_type} (node '{_shown(node)}'): export it with that opset"
+            )
     try:
         converted = onnx.version_converter.convert_version(ir.to_proto(model), wanted)
         onnx.checker.check_model(converted)  # an operator it knows nothing about, the converter leaves as it is
     except (RuntimeError, onnx.checker.ValidationError) as error:
-        detail = str(error).splitlines()[0].rpartition("failed: ")[2]
-        raise ModelError(f"the model's opset {given} cannot be turned into {wanted}: {detail}") from error
+        detail = str(error).splitlines()[0].rpartition("failed: ")[2].rstrip(".")
+        at = next((f" (node '{_shown(node)}')" for node in model.graph.all_nodes() if node.op_type in detail), "")
+        raise ModelError(f"{refused}: {detail}{at}: export it with that opset") from error
     graph: ir.Model = ir.from_proto(converted)
     return graph
 
@@ -195,7 +236,10 @@ def _simplified(model: ir.Model) -> ir.Model:
     """Fold what is constant. A weight that something was folded into gets its name back, by its node's name."""
     named = NameNodes()(model.clone()).model
     names = {layer.name: layer.weight for layer in weighted_layers(named)}
-    proto, _ = onnxsim.simplify(ir.to_proto(named))
+    try:
+        proto, _ = onnxsim.simplify(ir.to_proto(named))
+    except Exception as error:  # it runs ONNX Runtime, which raises many kinds
+        raise ModelError(f"the model's constants cannot be folded: {str(error).strip().splitlines()[0]}") from error
     simplified: ir.Model = ir.from_proto(proto)
     initializers = simplified.graph.initializers
     for layer in weighted_layers(simplified):
