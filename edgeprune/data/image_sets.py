@@ -74,8 +74,8 @@ IMAGE_SETS = (
         },
         calibration="cifar10",
     ),
-    # Without training rows: 1.3 million images do not fit in memory, and weights for it are given, not made here. Nor
-    # do any calibrate: the hub gives no few of them without all (138 GB). 10,000 report: one point is 100 images.
+    # Without training rows: 1.3 million images do not fit in memory; weights for it are given, not made here. Nor is
+    # it calibrated on any: the hub gives no few of them without all (138 GB). 10,000 report: one point is 100 images.
     # Classes are in the order of the hub's labels, which is that of the sorted WordNet ids, as published weights have.
     DatasetInfo(
         "imagenet",

@@ -40,7 +40,7 @@ def test_a_batch_that_is_baked_in_is_refused_with_the_way_out(job, onnx_file):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("(float[n, 1, 9, 8] x) => (float[n, 72] y) { y = Flatten(x) }", r"input x .*, but digits gives float32"),
+        ("(float[n, 1, 9, 8] x) => (float[n, 72] y) { y = Flatten(x) }", r"input x .*, but digits gives image float32"),
         (
             "(float[n, 1, 8, 8] x) => (float[n, 64] y) { y = Flatten(x) }",
             r"gives y float32\[batch, 64\], but digits needs an output float32\[batch, 10\] for its 10 classes",
