@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.splits import resolve_splits
@@ -134,3 +137,28 @@ def test_the_shared_sentences_are_those_that_are_published(shared_data, monkeypa
     assert len(splits.digests["report"]) == 872
     assert np.bincount(splits.labels("report")).tolist() == [428, 444]
     assert splits.rows["select"].stop == 67_349
+
+
+def test_synthetic_rows_of_imagenet_are_brought_to_the_size_of_its_networks(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEPRUNE_DATA", str(tmp_path))
+    random, encoded = np.random.default_rng(0), []
+    for row in range(12):
+        buffer = io.BytesIO()
+        size = (random.integers(200, 500), random.integers(200, 500), 3)
+        Image.fromarray(random.integers(0, 256, size, np.uint8)).convert("RGB" if row else "L").save(buffer, "JPEG")
+        encoded.append({"bytes": buffer.getvalue(), "path": f"{row}.JPEG"})
+    (tmp_path / "imagenet").mkdir()
+    table = pa.table({"image": encoded, "label": [row * 90 for row in range(12)]})
+    pq.write_table(table, tmp_path / "imagenet" / "validation-00000-of-00001.parquet")
+    source = "imagenet:validation"
+    part = DataPart(
+        name="imagenet",
+        calibrate=Rows(source=source, stop=4),
+        select=Rows(source=source, start=4, stop=8),
+        report=Rows(source=source, start=8),
+    )
+    splits = resolve_splits(part, trains=False)
+    images = splits.preprocess(splits.samples("calibrate").columns)["image"]
+    assert images.shape == (4, 3, 224, 224)
+    assert images.mean() == pytest.approx(0, abs=0.5)  # even noise is about as bright as a photograph
+    np.testing.assert_array_equal(splits.labels("report"), [720, 810, 900, 990])
