@@ -255,7 +255,7 @@ def _at_opset(model: ir.Model, wanted: int) -> ir.Model:
         return model
     refused = f"the model's opset {given} cannot be turned into {wanted}"
     for node in model.graph.all_nodes():
-        if not has_operator(wanted, node.op_type):
+        if given > wanted and not has_operator(wanted, node.op_type):
             raise ModelError(
                 f"{refused}, which has no {node.op_type} (node '{_shown(node)}'): export it with that opset"
             )
@@ -270,12 +270,16 @@ def _at_opset(model: ir.Model, wanted: int) -> ir.Model:
     return graph
 
 
+UNWANTED = ("fuse_matmul_add_bias_into_gemm_batched",)
+"""It spends a Reshape before and behind each MatMul on three dimensions, and five nodes more where one is free."""
+
+
 def _simplified(model: ir.Model) -> ir.Model:
     """Fold what is constant. A weight that something was folded into gets its name back, by its node's name."""
     named = NameNodes()(model.clone()).model
     names = {layer.name: layer.weight for layer in weighted_layers(named)}
     try:
-        proto, _ = onnxsim.simplify(ir.to_proto(named))
+        proto, _ = onnxsim.simplify(ir.to_proto(named), skipped_optimizers=[*UNWANTED])
     except Exception as error:  # it runs ONNX Runtime, which raises many kinds
         raise ModelError(f"the model's constants cannot be folded: {str(error).strip().splitlines()[0]}") from error
     simplified: ir.Model = ir.from_proto(proto)

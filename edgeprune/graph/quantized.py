@@ -111,8 +111,8 @@ def _kind(value: ir.Value | None) -> ir.DataType | None:
 
 
 def _origin(value: ir.Value | None) -> ir.Value | None:
-    """The value in front of the Q/DQ pairs."""
-    while value is not None and (producer := value.producer()) is not None and _is_pair(producer):
+    """The value in front of Q/DQ pairs and moves."""
+    while value is not None and (producer := value.producer()) is not None and producer.op_type in (*PAIR, *MOVES):
         value = producer.inputs[0]
     return value
 

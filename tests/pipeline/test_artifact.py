@@ -27,11 +27,19 @@ def test_a_batch_of_one_is_freed_where_the_graph_allows_it(job, onnx_file):
     assert facts.inputs[0].shape == ("batch", 1, 8, 8)
 
 
-def test_a_batch_that_is_baked_in_is_refused_with_the_way_out(job, onnx_file):
+def test_a_batch_that_a_reshape_holds_is_freed(job, onnx_file):
     file = onnx_file(
         "(float[1, 1, 8, 8] x) => (float[1, 10] y) "
         + DENSE.replace(">", ", int64[2] shape = {1, 64}>", 1)
         + " { flat = Reshape(x, shape) y = MatMul(flat, w) }"
+    )
+    assert artifact.read_facts(artifact.adopt(job(), file)).outputs[0].shape[1:] == (10,)
+
+
+def test_a_batch_that_is_baked_in_is_refused_with_the_way_out(job, onnx_file):
+    file = onnx_file(
+        "(float[1, 1, 8, 8] x) => (float[1, 10] y) " + DENSE + " { flat = Flatten(x) turned = Transpose(flat)"
+        " product = MatMul(flat, turned) mixed = MatMul(product, flat) y = MatMul(mixed, w) }"
     )
     with pytest.raises(ModelError, match=r"user\.onnx: its batch is baked in.*free first dimension"):
         artifact.adopt(job(), file)
