@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors",),
     ("tensor", "progress"),
-    ("registry", "metrics"),
+    ("registry", "metrics", "user_code"),
     ("recipe", "bundle", "results", "shipped", "judge"),
     ("cache",),
     ("eviction",),
