@@ -79,6 +79,10 @@ class TrainPart(_Part):
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: Annotated[float, Field(gt=0)] = 0.001
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of all steps over which the learning rate rises from 0."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of a step's gradient; None: as it is."""
     augment: bool = False
     """Pad by 4 pixels, crop at random, flip left-right: for natural images, not for digits."""
     precision: Literal["fp32", "bf16"] = "fp32"

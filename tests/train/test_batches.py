@@ -11,8 +11,9 @@ from edgeprune.train.batches import PAD, augment, device_for, to_input
 
 def test_a_batch_is_to_the_last_bit_what_the_data_sets_preprocessing_gives():
     info = describe("digits")
-    images = read(info.splits["select"]).images
-    np.testing.assert_array_equal(to_input(torch.tensor(images), info.preprocess).numpy(), info.preprocess(images))
+    preprocess, columns = info.preprocess(), read(info.splits["select"], info).columns
+    batch = to_input(torch.tensor(columns["image"]), preprocess).numpy()
+    np.testing.assert_array_equal(batch, preprocess(columns)["image"])
 
 
 def test_every_augmented_image_is_a_crop_of_its_padded_self_mirrored_or_not():

@@ -3,13 +3,13 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from edgeprune.data.datasets import Samples, describe, read
-from edgeprune.errors import DataError, MissingError, ModelError, OutputError
+from edgeprune.data.datasets import describe, read
+from edgeprune.data.samples import Samples
+from edgeprune.errors import ConfigError, DataError, MissingError, ModelError, OutputError
 from edgeprune.metrics import top1
 from edgeprune.models.zoo import build
 from edgeprune.progress import Silent
@@ -18,11 +18,13 @@ from edgeprune.train.evaluate import evaluate
 from edgeprune.train.fit import fit
 
 INFO = describe("digits")
-FEW = read(Rows(source="digits:all", stop=150))
+PREPROCESS = INFO.preprocess()
+FEW = read(Rows(source="digits:all", stop=150), INFO)
 PARTS = {
     "adam": TrainPart(batch=32),
     "sgd": TrainPart(batch=32, optimizer="sgd", lr=0.05, weight_decay=1e-4, augment=True),
     "bf16": TrainPart(batch=32, precision="bf16"),
+    "warm": TrainPart(batch=32, warmup=0.3, clip=0.5),
 }
 
 
@@ -56,7 +58,7 @@ def network():
 
 def trained(part=PARTS["adam"], model=None, *, samples=FEW, epochs=4, seed=3, **how):
     model = model or network()
-    for _ in fit(model, samples, INFO.preprocess, part, epochs=epochs, seed=seed, **how):
+    for _ in fit(model, samples, PREPROCESS, part, epochs=epochs, seed=seed, **how):
         pass
     return model
 
@@ -67,13 +69,13 @@ def same(a, b):
 
 def test_digits_are_learnt_in_seconds():
     torch.manual_seed(0)
-    model = build("cnn", input_shape=(1, 8, 8), classes=10)
+    model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
     losses = [
-        epoch.loss for epoch in fit(model, read(INFO.splits["train"]), INFO.preprocess, TrainPart(), epochs=12, seed=0)
+        epoch.loss for epoch in fit(model, read(INFO.splits["train"], INFO), PREPROCESS, TrainPart(), epochs=12, seed=0)
     ]
     assert losses[-1] < losses[0] / 10
-    samples = read(INFO.splits["select"])
-    assert (top1(evaluate(model, samples, INFO.preprocess)) == samples.labels).mean() > 0.93
+    samples = read(INFO.splits["select"], INFO)
+    assert (top1(evaluate(model, samples, PREPROCESS)["output"]) == samples.labels).mean() > 0.93
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
@@ -91,9 +93,7 @@ def test_a_run_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one(tmp_
     with pytest.raises(KeyboardInterrupt):
         trained(part, checkpoint=checkpoint, progress=Listening(batches))
     resumed = network()
-    indices = [
-        epoch.index for epoch in fit(resumed, FEW, INFO.preprocess, part, epochs=4, seed=3, checkpoint=checkpoint)
-    ]
+    indices = [epoch.index for epoch in fit(resumed, FEW, PREPROCESS, part, epochs=4, seed=3, checkpoint=checkpoint)]
     assert indices == list(range(batches // 5, 4))
     assert same(resumed, trained(part))
 
@@ -103,7 +103,7 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     model, again = trained(checkpoint=checkpoint), network()
     progress = Listening()
     assert not list(
-        fit(again, FEW, INFO.preprocess, PARTS["adam"], epochs=4, seed=3, checkpoint=checkpoint, progress=progress)
+        fit(again, FEW, PREPROCESS, PARTS["adam"], epochs=4, seed=3, checkpoint=checkpoint, progress=progress)
     )
     assert same(again, model)
     assert not progress.said
@@ -122,7 +122,7 @@ def test_a_torn_checkpoint_is_told_and_ignored(tmp_path, kept):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 4}, {"epochs": 5}, {"part": PARTS["sgd"]}, {"samples": Samples(FEW.images, FEW.labels[::-1])}]
+    "change", [{"seed": 4}, {"epochs": 5}, {"part": PARTS["sgd"]}, {"samples": Samples(FEW.columns, FEW.labels[::-1])}]
 )
 def test_a_checkpoint_of_another_training_is_told_and_ignored(tmp_path, change):
     trained(checkpoint=tmp_path / "checkpoint")
@@ -145,7 +145,7 @@ def test_training_that_diverges_is_told_with_its_epoch_and_what_to_try():
 
 
 def test_the_last_batch_is_never_a_single_sample():
-    samples = Samples(FEW.images[:33], FEW.labels[:33])  # 32 + 1 would break batch normalization of 1x1 maps
+    samples = FEW.part(slice(33))  # 32 + 1 would break batch normalization of 1x1 maps
     model = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
     trained(TrainPart(batch=32), model, samples=samples, epochs=1)
 
@@ -169,9 +169,12 @@ def test_every_batch_is_told_and_the_layout_of_the_weights_is_given_back():
 
 
 def test_what_cannot_be_done_is_told(tmp_path):
-    nothing = Samples(np.empty((0, 8, 8, 1), np.uint8), np.empty(0, np.int64))
     with pytest.raises(DataError, match="no samples to train on"):
-        trained(samples=nothing)
+        trained(samples=FEW.part(slice(0)))
+    with pytest.raises(DataError, match="without labels"):
+        trained(samples=Samples(FEW.columns, None))
+    with pytest.raises(ConfigError, match="task none: nothing says what to train for"):
+        trained(task="none")
     with pytest.raises(MissingError, match="CUDA devices"):
         trained(TrainPart(device="cuda:63"))
     with pytest.raises(OutputError, match="cannot be written"):
