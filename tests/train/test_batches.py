@@ -11,7 +11,7 @@ from edgeprune.train.batches import PAD, augment, device_for, to_input
 
 def test_a_batch_is_to_the_last_bit_what_the_data_sets_preprocessing_gives():
     info = describe("digits")
-    preprocess, columns = info.preprocess(), read(info.splits["select"], info).columns
+    preprocess, columns = info.preprocess, read(info.splits["select"], info).columns
     batch = to_input(torch.tensor(columns["image"]), preprocess).numpy()
     np.testing.assert_array_equal(batch, preprocess(columns)["image"])
 

@@ -18,7 +18,7 @@ from edgeprune.train.evaluate import evaluate
 from edgeprune.train.fit import fit
 
 INFO = describe("digits")
-PREPROCESS = INFO.preprocess()
+PREPROCESS = INFO.preprocess
 FEW = read(Rows(source="digits:all", stop=150), INFO)
 PARTS = {
     "adam": TrainPart(batch=32),
