@@ -33,6 +33,7 @@ from edgeprune.transport.transport import Transport
 from edgeprune.worker.client import Client
 
 T = TypeVar("T")
+_Parts = dict[str, list[dict[str, NDArray[Any]]]]  # by variant: outputs by name, a part of the samples each
 
 NO_DEVICE = "no device"
 FLOAT_QDQ = {"graph_optimization": "disable"}
@@ -64,6 +65,8 @@ class Settings:
     warm_min_s: float = 0.1
     warm_max_s: float = 2.0
     energy_s: float = 10.0
+    judged: bool = True
+    """Whether the variants also answer all samples and are judged by that."""
     timeout_s: float = 600.0
     """For one command to one worker."""
 
@@ -208,7 +211,8 @@ def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Pr
                 _each(running, _remember)
                 if restart == 0:
                     _each(running, partial(_explain, target, settings))
-                    _predict(site, running)
+                    if settings.judged:
+                        _predict(site, running)
     return environment
 
 
@@ -277,11 +281,11 @@ def _explain(target: Target, settings: Settings, one: _Found, client: Client) ->
 def _predict(site: _Site, running: Sequence[tuple[_Found, Client]]) -> None:
     """Every split through every worker; they work at the same time, for nothing is timed here."""
     for split in site.splits:
-        parts: dict[str, list[dict[str, NDArray[Any]]]] = {one.variant.name: [] for one, _ in running}
+        parts: _Parts = {one.variant.name: [] for one, _ in running}
         for feeds in split.batches():
             site.push_inputs(feeds, site.inputs(split.name))
             _each(running, partial(_ask_outputs, site, split.name))
-            _each(running, lambda one, client: parts[one.variant.name].append(_take_outputs(site, one, client)))
+            _each(running, partial(_take_outputs, site, parts))
         for one, _ in running:
             if not one.unmeasured:
                 found = parts[one.variant.name]
@@ -292,9 +296,9 @@ def _ask_outputs(site: _Site, split: str, one: _Found, client: Client) -> None:
     client.send("predict", inputs=site.inputs(split), out=_outputs(one))
 
 
-def _take_outputs(site: _Site, one: _Found, client: Client) -> dict[str, NDArray[Any]]:
+def _take_outputs(site: _Site, parts: _Parts, one: _Found, client: Client) -> None:
     client.receive()
-    return site.pull_outputs(_outputs(one))
+    parts[one.variant.name].append(site.pull_outputs(_outputs(one)))
 
 
 def _outputs(one: _Found) -> str:
@@ -363,7 +367,7 @@ def _flat(nested: Sequence[Sequence[T]]) -> list[T]:
 
 
 def _accuracy(split: EvalSplit, one: _Found, baseline: _Found) -> Iterator[Accuracy]:
-    """Every metric with its paired drop; without labels agreement with the baseline, of which it has none with itself."""
+    """Every metric with its paired drop; without labels agreement with the baseline, which has none with itself."""
     outputs, reference = one.outputs[split.name], baseline.outputs[split.name]
     if split.judge is None:
         if one is not baseline and (scores := _scores(outputs)) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,7 @@ from edgeprune.metrics import (
 
 Outputs = Mapping[str, NDArray[Any]]
 Answers = Mapping[str, NDArray[Any]]
-"""What was answered to each sample: arrays [N] of classes, values or texts, or a model's outputs [N, ...] as they are."""
+"""What was answered to each sample: arrays [N] of classes, values or texts, or a model's outputs [N, ...] unchanged."""
 
 CLASS, VALUE, TEXT = "class", "value", "text"
 
@@ -41,7 +41,7 @@ class Metric:
     score: Callable[[Answers, NDArray[Any]], float]
     """Over all samples at once."""
     marks: Callable[[Answers, NDArray[Any]], NDArray[Any]] | None = None
-    """One mark per sample [N], where the score is their mean: then no resampling is needed for an interval."""
+    """One mark from 0 to 1 per sample [N], where the score is their mean: its interval needs no resampling."""
 
 
 def _mean_of(name: str, marks: Callable[[Answers, NDArray[Any]], NDArray[Any]]) -> Metric:
@@ -83,7 +83,10 @@ class Judge:
         if metric.marks is None:
             return bootstrap(lambda rows: metric.score(_rows(answers, rows), self.truth[rows]), self.samples)
         marks = metric.marks(answers, self.truth)
-        return wilson(int(marks.sum()), len(marks)) if marks.dtype == bool else mean_interval(marks)
+        if marks.dtype == bool:
+            return wilson(int(marks.sum()), len(marks))
+        mean = mean_interval(marks)
+        return replace(mean, low=max(mean.low, 0.0), high=min(mean.high, 1.0))
 
     def drop(self, metric: Metric, reference: Answers, candidate: Answers) -> Interval:
         """What the score loses from reference to candidate, with an interval that pairs them sample by sample."""

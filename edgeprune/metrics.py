@@ -122,7 +122,7 @@ def f1(predicted: ArrayLike, truth: ArrayLike) -> float:
 
 
 def matthews(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """Matthews' correlation (1975), for any number of classes as Gorodkin (2004) extends it; 0 where one is constant."""
+    """Matthews' correlation (1975), for any number of classes as Gorodkin (2004) has it; 0 where one is constant."""
     found, right = np.asarray(predicted, np.int64), np.asarray(truth, np.int64)
     size = int(max(found.max(), right.max())) + 1
     table = np.bincount(right * size + found, minlength=size * size).reshape(size, size).astype(np.float64)
@@ -156,8 +156,8 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def spans_equal(answers: Iterable[str], truths: Iterable[Sequence[str]]) -> NDArray[np.bool_]:
-    """Per question whether the answer equals one of the right ones, as SQuAD 1.1 compares them (Rajpurkar et al., 2016):
-    without case, punctuation, articles and spare blanks.
+    """Per question whether the answer equals one of the right ones, as SQuAD 1.1 compares them: without case,
+    punctuation, articles and spare blanks (Rajpurkar et al., 2016).
     """
     pairs = zip(answers, truths, strict=True)
     return np.array([any(_words(one) == _words(right) for right in rights) for one, rights in pairs], bool)

@@ -173,7 +173,7 @@ def validated(
             raise ConfigError(f"{where}: {unknown('key', '.'.join(path), _keys(kind, path[:-1]))}") from error
         key = (names or {}).get(path, f"{where}: {'.'.join(path)}")
         got = "" if fault["type"] == "missing" else f" (got {fault['input']!r})"
-        raise ConfigError(f"{key}: {fault['msg'].lower()}{got}") from error
+        raise ConfigError(f"{key}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{got}") from error
 
 
 def _keys(kind: type[BaseModel], path: tuple[str, ...]) -> list[str]:

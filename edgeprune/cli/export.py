@@ -20,9 +20,9 @@ from edgeprune.cli.output import Output, output_options
 @job_options("epochs", "seed", "device", "force")
 @output_options
 def export(out: Path, pruned: Path | None, recipe: str | None, force: bool, output: Output, **options: Any) -> None:
-    """Export a network with a free batch, and check that both runtimes compute what it computes.
+    """Turn a network into an ONNX file.
 
-    Without --weights or --pruned it is trained first.
+    Its batch is free, and both runtimes are checked to compute what the network computes. Without --weights or --pruned it is trained first.
     """
     from edgeprune.api import job_with
 

@@ -19,9 +19,9 @@ from edgeprune.cli.output import Output, output_options
 @job_options("epochs", "seed", "device", "force")
 @output_options
 def prune(out: Path, target: str, recipe: str | None, force: bool, output: Output, **options: Any) -> None:
-    """Prune a network, to the alignment of its target, and train it on.
+    """Make a trained network smaller.
 
-    Without --weights it is trained first. DIR gets pruned.safetensors, architecture.json (how it is built and cut: no
+    Channels are removed to the alignment of the target, and the rest is trained on. Without --weights it is trained first. DIR gets pruned.safetensors, architecture.json (how it is built and cut: no
     pickle) and pruning.json (what was removed per layer, and what was left and why).
     """
     from edgeprune.api import job_with

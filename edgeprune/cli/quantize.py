@@ -24,7 +24,10 @@ from edgeprune.cli.output import Output, output_options
 def quantize(
     backend: str, out: Path, target: str, recipe: str | None, force: bool, output: Output, **options: Any
 ) -> None:
-    """Calibrate a float graph on the data's calibration samples and write it with 8-bit layers, for one runtime."""
+    """Turn an ONNX file into INT8 for one runtime.
+
+    Ranges come from the calibration samples of the data.
+    """
     from edgeprune.api import job_with
 
     with output.progress() as progress:

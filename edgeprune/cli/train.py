@@ -20,7 +20,7 @@ from edgeprune.cli.output import Output, output_options
 )
 @output_options
 def train(out: Path, recipe: str | None, force: bool, output: Output, **options: Any) -> None:
-    """Train a model and write its weights.
+    """Train a model's weights.
 
     MODEL is a name of the zoo or file.py:factory.
     """

@@ -10,45 +10,45 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.data import cells, digits, hub, image_folder, parquet
+from edgeprune.data import cells, digits, folder, hub, image_folder, npz, parquet
 from edgeprune.data.cells import Cells
-from edgeprune.data.default_splits import default_splits
-from edgeprune.data.encoded import Resize, shape_of
+from edgeprune.data.encoded import Resizing
 from edgeprune.data.image_sets import IMAGE_SETS
 from edgeprune.data.info import DatasetInfo
-from edgeprune.data.pixels import Pixels
 from edgeprune.data.samples import IMAGE, Samples
-from edgeprune.errors import DataError, MissingError
+from edgeprune.data.text_sets import TEXT_SETS
+from edgeprune.data.vocabulary import ROOT_VARIABLE
+from edgeprune.errors import DataError, MissingError, UnknownNameError
 from edgeprune.recipe import Rows
 from edgeprune.registry import unknown
 
-ROOT_VARIABLE = "EDGEPRUNE_DATA"
-LABEL = "label"
 ORDER_SEED = 0
 """Of the order in which rows are read that are stored sorted."""
 
 T = TypeVar("T")
 
-KNOWN = {info.name: info for info in IMAGE_SETS}
+KNOWN = {info.name: info for info in (*IMAGE_SETS, *TEXT_SETS)}
 
 
-def describe(name: str, *, resize: Resize | None = None) -> DatasetInfo:
+def describe(name: str, *, resize: Resizing | None = None) -> DatasetInfo:
     """What is known of a named data set (nothing is read), or found in a folder, whose images get `resize`.
 
     Raises UnknownNameError with the nearest name; DataError where a folder is empty, has one class, has too few
-    images or images that cannot be decoded.
+    samples or some that cannot be read.
     """
     if name in KNOWN:
         return KNOWN[name]
-    folder = Path(name)
-    if folder.is_dir():
-        return _describe_folder(folder, resize)
-    if len(folder.parts) > 1 or folder.exists():
-        raise DataError(f"{name}: no such folder")
+    place = Path(name)
+    if folder.is_place(place):
+        return folder.describe(place, resize)
+    if len(place.parts) > 1 or place.exists() or place.suffix == npz.SUFFIX:
+        raise DataError(f"{name}: no such folder, and no .npz file")
+    if (meant := f"glue:{name}") in KNOWN:
+        raise UnknownNameError(f"unknown data set '{name}': did you mean '{meant}'?")
     raise unknown("data set", name, KNOWN, hint="or a folder of images, Parquet or .npz files")
 
 
-def read(rows: Rows, info: DatasetInfo, *, resize: Resize | None = None, root: Path | None = None) -> Samples:
+def read(rows: Rows, info: DatasetInfo, *, resize: Resizing | None = None, root: Path | None = None) -> Samples:
     """Decode the rows, of the kind that `info` says; a named set is looked for under `root` (None: $EDGEPRUNE_DATA),
     without one on the hub.
 
@@ -58,7 +58,7 @@ def read(rows: Rows, info: DatasetInfo, *, resize: Resize | None = None, root: P
     if _source(rows)[0] == "digits":
         images, labels = digits.load()
         chosen = _range(rows, len(labels))
-        return Samples({IMAGE: images[chosen]}, labels[chosen])
+        return Samples({IMAGE: images[chosen]}, labels[chosen] if info.label else None)
     stored = _cells(rows, _wanted(info), root)
     return cells.to_samples(stored, info.columns, info.label, info.task, len(info.classes), resize)
 
@@ -66,7 +66,7 @@ def read(rows: Rows, info: DatasetInfo, *, resize: Resize | None = None, root: P
 def labels(rows: Rows, info: DatasetInfo, *, root: Path | None = None) -> NDArray[Any] | None:
     """The right answers to the rows [N], without their other columns; None where there are none."""
     if info.label is None or _source(rows)[0] == "digits":
-        return read(rows, info).labels
+        return None if info.label is None else read(rows, info).labels
     return cells.to_labels(_cells(rows, (info.label,), root), info.label, info.task, len(info.classes))
 
 
@@ -76,10 +76,10 @@ def digests(rows: Rows, info: DatasetInfo, *, root: Path | None = None) -> tuple
     Equal hashes are equal samples. The same picture stored in two formats has two.
     """
     if _source(rows)[0] == "digits":
-        samples = read(rows, info)
-        assert samples.labels is not None
-        pixels, classes = [x.tobytes() for x in samples.columns[IMAGE]], samples.labels.tolist()
-        return cells.digests(Cells({IMAGE: pixels, LABEL: classes}, []), (IMAGE,), LABEL)
+        images, classes = digits.load()
+        chosen = _range(rows, len(classes))
+        stored = {IMAGE: [image.tobytes() for image in images[chosen]], "label": classes[chosen].tolist()}
+        return cells.digests(Cells(stored, []), (IMAGE,), "label")
     return cells.digests(_cells(rows, _wanted(info), root), info.columns, info.label)
 
 
@@ -104,8 +104,7 @@ def _range(rows: Rows, stored: int) -> slice:
 
 def _cells(rows: Rows, columns: Sequence[str], root: Path | None) -> Cells:
     """Stored rows; of a set that is stored sorted, in its fixed order."""
-    name, split = _source(rows)
-    info = KNOWN.get(name)
+    info = KNOWN.get(_source(rows)[0])
     if info is None or not info.sorted:
         return _stored(rows, columns, root)
     everything = _stored(Rows(source=rows.source), columns, root)
@@ -119,50 +118,19 @@ def _stored(rows: Rows, columns: Sequence[str], root: Path | None) -> Cells:
         under = root or _root_from_environment()
         if under is None:
             return _from_hub(rows, KNOWN[name], split, columns)
-        folder = under / name.replace(":", "/")
+        place = under / name.replace(":", "/")
     else:
-        folder = Path(name)
-    if not folder.is_dir():
-        raise DataError(f"rows {rows}: no folder {folder}: put {name} there as Parquet files, or unset {ROOT_VARIABLE}")
-    if files := parquet.stored_splits(folder):
+        place = Path(name)
+    if not folder.is_place(place):
+        raise DataError(f"rows {rows}: no folder {place}: put {name} there as Parquet files, or unset {ROOT_VARIABLE}")
+    if place.is_dir() and (files := parquet.stored_splits(place)):
         chosen = _range(rows, parquet.count(_of_split(rows, files, split)))
         return parquet.read(files[split], columns, chosen.start, chosen.stop)
-    listed = _of_split(rows, image_folder.scan(folder).splits, split)
+    if arrays := npz.stored_splits(place):
+        chosen = _range(rows, npz.count(_of_split(rows, arrays, split)))
+        return npz.read(arrays[split], columns, chosen.start, chosen.stop)
+    listed = _of_split(rows, image_folder.scan(place).splits, split)
     return image_folder.read(listed[_range(rows, len(listed))])
-
-
-def _describe_folder(folder: Path, resize: Resize | None) -> DatasetInfo:
-    if stored := parquet.stored_splits(folder):
-        return _describe_parquet(folder, stored, resize)
-    listing = image_folder.scan(folder)
-    classes = {split: np.array([label for _, label in files], np.int64) for split, files in listing.splits.items()}
-    splits = default_splits(str(folder), classes)
-    first = image_folder.read(listing.splits[_source(splits["train"])[1]][:1])
-    return _image_info(folder, listing.classes, splits, first, resize)
-
-
-def _describe_parquet(folder: Path, stored: Mapping[str, tuple[Path, ...]], resize: Resize | None) -> DatasetInfo:
-    counted = {}
-    for split, files in stored.items():
-        column = parquet.read(files, (LABEL,), 0, parquet.count(files))
-        counted[split] = cells.to_labels(column, LABEL, "classification", 0)
-    found = max((int(values.max()) for values in counted.values() if len(values)), default=-1) + 1
-    named = filter(None, (parquet.class_names(files[0]) for files in stored.values()))
-    classes = next(named, tuple(map(str, range(found))))
-    if found > len(classes):
-        raise DataError(f"{folder}: label {found - 1} where only {len(classes)} classes are named")
-    splits = default_splits(str(folder), counted)
-    first = parquet.read(stored[_source(splits["train"])[1]], (IMAGE,), 0, 1)
-    return _image_info(folder, classes, splits, first, resize)
-
-
-def _image_info(
-    folder: Path, classes: tuple[str, ...], splits: dict[str, Rows], first: Cells, resize: Resize | None
-) -> DatasetInfo:
-    """A folder says nothing of its statistics, so pixels are mapped to [-1, 1]; a recipe's `normalize` overrides."""
-    height, width, channels = shape_of(first.columns[IMAGE][0], first.places[0], resize)
-    half = (0.5,) * channels
-    return DatasetInfo(str(folder), (IMAGE,), classes, lambda: Pixels((height, width), 255, half, half, resize), splits)
 
 
 def _root_from_environment() -> Path | None:

@@ -29,8 +29,40 @@ class Resize:
         if not 0 < self.crop <= self.shorter:
             raise ConfigError(f"resize to {self.shorter} and crop {self.crop}: the crop must lie within the image")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that come out."""
+        return (self.crop, self.crop)
 
-def decode(images: Sequence[bytes], places: Sequence[str], resize: Resize | None = None) -> NDArray[np.uint8]:
+    def __call__(self, image: Any) -> Any:
+        """A PIL image in its new size."""
+        scale = self.shorter / min(image.size)
+        width, height = (max(self.shorter, round(side * scale)) for side in image.size)
+        left, top = (width - self.crop) // 2, (height - self.crop) // 2
+        return _bilinear(image, width, height).crop((left, top, left + self.crop, top + self.crop))
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Bring an image to one size (bilinear), whatever its proportions."""
+
+    height: int
+    width: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that come out."""
+        return (self.height, self.width)
+
+    def __call__(self, image: Any) -> Any:
+        """A PIL image in its new size."""
+        return _bilinear(image, self.width, self.height)
+
+
+Resizing = Resize | Stretch
+
+
+def decode(images: Sequence[bytes], places: Sequence[str], resize: Resizing | None = None) -> NDArray[np.uint8]:
     """All images as [N, H, W, C]; with `resize` in its size and in RGB, else as they are.
 
     Raises DataError naming the image that cannot be decoded, is not 8-bit grey or RGB, or has another shape than the
@@ -49,13 +81,13 @@ def decode(images: Sequence[bytes], places: Sequence[str], resize: Resize | None
     return pixels
 
 
-def shape_of(image: bytes, place: str, resize: Resize | None = None) -> tuple[int, int, int]:
+def shape_of(image: bytes, place: str, resize: Resizing | None = None) -> tuple[int, int, int]:
     """Height, width and channels. Raises DataError where it cannot be decoded."""
     height, width, channels = _pixels(image, place, resize).shape
     return height, width, channels
 
 
-def _pixels(image: Any, place: str, resize: Resize | None) -> NDArray[np.uint8]:
+def _pixels(image: Any, place: str, resize: Resizing | None) -> NDArray[np.uint8]:
     from PIL import Image
 
     if not isinstance(image, bytes):
@@ -65,7 +97,7 @@ def _pixels(image: Any, place: str, resize: Resize | None) -> NDArray[np.uint8]:
             if resize is not None and opened.mode in {"P", "RGBA", "CMYK", "LA", "L", "1"}:
                 opened = opened.convert("RGB")  # ImageNet holds some of each
             mode = opened.mode
-            pixels = np.asarray(opened if resize is None else _resized(opened, resize))
+            pixels = np.asarray(opened if resize is None else resize(opened))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{place}: not an image that can be decoded ({type(error).__name__})") from error
     if mode not in CHANNELS:
@@ -73,14 +105,10 @@ def _pixels(image: Any, place: str, resize: Resize | None) -> NDArray[np.uint8]:
     return pixels.reshape(*pixels.shape[:2], CHANNELS[mode])
 
 
-def _resized(image: Any, resize: Resize) -> Any:
+def _bilinear(image: Any, width: int, height: int) -> Any:
     from PIL import Image
 
-    scale = resize.shorter / min(image.size)
-    width, height = (max(resize.shorter, round(side * scale)) for side in image.size)
-    left, top = (width - resize.crop) // 2, (height - resize.crop) // 2
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + resize.crop, top + resize.crop))
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _spelled(shape: tuple[int, ...]) -> str:

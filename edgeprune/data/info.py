@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.tensors import Tensors
+from edgeprune.data.wordpiece import Text
 from edgeprune.recipe import Rows
+
+LABEL = "label"
+METRICS = {
+    "classification": ("top1",),
+    "regression": ("pearson", "spearman"),
+    "question-answering": ("exact-match", "span-f1"),
+    "none": (),
+}
+"""How the answers to a task are scored, where the data set does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +36,8 @@ class DatasetInfo:
     """Those of a stored row that a model is asked about; `label` holds the answer."""
     classes: tuple[str, ...]
     """Names of the classes; none where the answer is no class."""
-    preprocess: Callable[[], Preprocess]
-    """Made when it is wanted: a tokenizer needs its vocabulary, which may not be at hand."""
+    preprocess: Pixels | Text | Tensors
+    """What is done to its samples; text has yet to find its vocabulary, which may not be at hand."""
     splits: dict[str, Rows]
     """`train`, `calibrate`, `select`, `report`, where there are rows for them; what has another key is reported too,
     apart, and decides nothing."""
@@ -35,7 +45,7 @@ class DatasetInfo:
     """`classification`, `regression`, `question-answering`, or `none`: only a user's metric can judge it."""
     metrics: tuple[str, ...] = ("top1",)
     """How answers are scored; budgets are judged by the first."""
-    label: str | None = "label"
+    label: str | None = LABEL
     """The column of the right answers; None where there is none."""
     calibration: str | None = None
     """The name of its shipped calibration set."""

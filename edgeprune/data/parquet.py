@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.data.cells import Cells
+from edgeprune.data.info import LABEL
 from edgeprune.data.samples import IMAGE
 from edgeprune.errors import CorruptError, DataError, MissingError
 
 ALIASES = {IMAGE: ("image", "img")}
 """What else a column may be called."""
-LABEL = "label"
 
 
 def stored_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
@@ -58,6 +58,14 @@ def class_names(file: Path) -> tuple[str, ...] | None:
     except (KeyError, TypeError, ValueError):
         return None
     return tuple(map(str, names))
+
+
+def is_float(file: Path, column: str) -> bool:
+    """Whether a column holds numbers that need not be whole."""
+    import pyarrow.types
+
+    schema = _open(file).schema_arrow
+    return bool(pyarrow.types.is_floating(schema.field(schema.get_field_index(column)).type))
 
 
 def _values(column: Any, name: str) -> list[Any]:

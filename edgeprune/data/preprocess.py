@@ -17,6 +17,8 @@ from edgeprune.tensor import TensorSpec, shown
 FILE = "preprocess.json"
 KINDS = {
     "image": "edgeprune.data.pixels:Pixels",
+    "text": "edgeprune.data.wordpiece:WordPiece",
+    "tensors": "edgeprune.data.tensors:Tensors",
 }
 
 Columns = Mapping[str, NDArray[Any]]

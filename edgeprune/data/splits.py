@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from edgeprune.bundle import Split
 from edgeprune.data.calibration import load_calibration, verify
 from edgeprune.data.datasets import describe, digests, labels, read
-from edgeprune.data.encoded import Resize
+from edgeprune.data.encoded import Resizing
 from edgeprune.data.info import DatasetInfo
 from edgeprune.data.pixels import Pixels
+from edgeprune.data.preparing import described, preprocessing
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.samples import Samples
-from edgeprune.errors import ConfigError, DataError
+from edgeprune.data.samples import IMAGE, Samples
+from edgeprune.errors import ConfigError, DataError, MissingError
 from edgeprune.recipe import DataPart, Rows
+from edgeprune.user_code import UserFunction, load_function
 
 JUDGES = ("calibrate", "select", "report")
 CHUNK = 256
@@ -41,24 +43,28 @@ class Splits:
     """Of the samples that are used."""
     left_out: dict[str, frozenset[int]]
     """Numbers, within the rows, of samples that are not used: a split that judges them holds a copy."""
+    metric: UserFunction | None = None
+    """The user's own, which scores in place of the data set's."""
 
     def samples(self, split: str) -> Samples:
-        """All of a split at once."""
+        """All of a split at once. Raises DataError where there are no rows for it."""
+        if split not in self.rows:
+            raise DataError(f"{self.info.name}: no rows for {split} are at hand: say in a recipe which, or get them")
         samples = read(self.rows[split], self.info, resize=self._resize)
         return samples.part(self._kept(split)) if self.left_out.get(split) else samples
 
     def batches(self, split: str, size: int = CHUNK) -> Iterator[Samples]:
-        """All of a split in order, a part at a time."""
-        rows, before = self.rows[split], 0
-        while before < len(self.digests[split]) + len(self.left_out.get(split, ())):
-            start = rows.start + before
-            stop = min(start + size, rows.stop) if rows.stop is not None else start + size
-            total = rows.start + len(self.digests[split]) + len(self.left_out.get(split, ()))
-            part = read(
-                rows.model_copy(update={"start": start, "stop": min(stop, total)}), self.info, resize=self._resize
-            )
-            kept = [row for row in range(len(part)) if before + row not in self.left_out.get(split, ())]
-            before += len(part)
+        """All of a split in order, a part at a time; only images, which are large decoded, are read by parts."""
+        if IMAGE not in self.info.columns:
+            samples = self.samples(split)
+            yield from (samples.part(slice(start, start + size)) for start in range(0, len(samples), size))
+            return
+        rows, without = self.rows[split], self.left_out.get(split, frozenset())
+        stored = len(self.digests[split]) + len(without)
+        for before in range(0, stored, size):
+            start, stop = rows.start + before, rows.start + min(before + size, stored)
+            part = read(rows.model_copy(update={"start": start, "stop": stop}), self.info, resize=self._resize)
+            kept = [row for row in range(len(part)) if before + row not in without]
             if kept:
                 yield part if len(kept) == len(part) else part.part(kept)
 
@@ -90,7 +96,7 @@ class Splits:
         return tuple(name for name in self.rows if name not in {"train", "calibrate"})
 
     @property
-    def _resize(self) -> Resize | None:
+    def _resize(self) -> Resizing | None:
         return self.preprocess.resize if isinstance(self.preprocess, Pixels) else None
 
     def _kept(self, split: str) -> NDArray[np.int64]:
@@ -98,20 +104,22 @@ class Splits:
         return np.array([row for row in range(len(self.digests[split]) + len(without)) if row not in without], np.int64)
 
 
-def resolve_splits(part: DataPart, *, trains: bool) -> Splits:
+def resolve_splits(part: DataPart, *, trains: bool, preprocess: Preprocess | None = None) -> Splits:
     """Rows as the recipe says, else as the data set's own; `trains`: weights are to be trained on the train split.
 
-    A sample that two splits hold is left out of the one that is further from the report. Raises ConfigError where a
-    split is nowhere given or the normalization has another number of channels, DataError where rows overlap that must
-    not or a split's samples are not those of the data set.
+    `preprocess`: what a bundle does to samples, whatever the recipe said when it was made. A sample that two splits
+    hold is left out of the one that is further from the report. Raises ConfigError where a split is nowhere given or
+    what the recipe says of samples does not apply, DataError where rows overlap that must not or a split's samples are
+    not those of the data set.
     """
-    info = described(part)
+    info = described(part, preprocess)
     rows = {name: chosen for name in ("train", *JUDGES) if (chosen := getattr(part, name) or info.splits.get(name))}
     also = part.also_report or {
         name: more for name, more in info.splits.items() if name not in rows and part.report is None
     }
     rows |= also
-    preprocess = preprocessing(part, info)
+    preprocess = preprocess or preprocessing(part, info)
+    metric = None if part.metric is None else load_function(part.metric, "metric")
     observer = "minmax"
     calibration = part.calibration or (info.calibration if part.calibrate is None else None)
     if calibration is not None:
@@ -127,33 +135,26 @@ def resolve_splits(part: DataPart, *, trains: bool) -> Splits:
     _assert_one_kind(info, preprocess, rows)
     judges = ["report", *also, "select", "calibrate"]
     _assert_disjoint(rows, [*combinations(judges, 2), *(("train", judge) for judge in judges[:-1] if trains)])
+    if not trains and part.train is None:
+        rows = _without_missing(rows, "train", info)
     hashes = {name: digests(chosen, info) for name, chosen in rows.items()}
     left_out = _copies(hashes, judges, trains)
     used = {
         name: tuple(one for row, one in enumerate(found) if row not in left_out.get(name, ()))
         for name, found in hashes.items()
     }
-    return Splits(info, preprocess, observer, rows, used, left_out)
+    return Splits(info, preprocess, observer, rows, used, left_out, metric)
 
 
-def described(part: DataPart) -> DatasetInfo:
-    """The data set, asked what the recipe asks."""
-    info = describe(part.name)
-    return info if part.task in (None, info.task) else replace(info, task=str(part.task))
-
-
-def preprocessing(part: DataPart, info: DatasetInfo) -> Preprocess:
-    """What is done to samples: as the recipe says, else as the data set does."""
-    preprocess = info.preprocess()
-    if part.normalize is None:
-        return preprocess
-    if not isinstance(preprocess, Pixels):
-        raise ConfigError(f"data.normalize: {part.name} holds no images: leave it out")
-    if not len(part.normalize.mean) == len(part.normalize.std) == len(preprocess.mean):
-        raise ConfigError(
-            f"data.normalize: {part.name} has {len(preprocess.mean)} channels: give as many means and stds"
-        )
-    return replace(preprocess, mean=part.normalize.mean, std=part.normalize.std)
+def _without_missing(rows: dict[str, Rows], split: str, info: DatasetInfo) -> dict[str, Rows]:
+    """Training rows that are not at hand are not missed where nothing is trained."""
+    if split not in rows:
+        return rows
+    try:
+        labels(rows[split].model_copy(update={"stop": rows[split].start + 1}), info)
+    except (DataError, MissingError):
+        return {name: chosen for name, chosen in rows.items() if name != split}
+    return rows
 
 
 def _assert_disjoint(rows: dict[str, Rows], pairs: list[tuple[str, str]]) -> None:
@@ -197,7 +198,7 @@ def _assert_one_kind(info: DatasetInfo, preprocess: Preprocess, rows: dict[str, 
                 f"{source} has {', '.join(other.columns)}, {info.name} {', '.join(info.columns)}: splits must agree"
             )
         if isinstance(preprocess, Pixels) and preprocess.resize is None:
-            shapes = [one.shape for one in (other.preprocess(), info.preprocess()) if isinstance(one, Pixels)]
+            shapes = [one.shape for one in (other.preprocess, info.preprocess) if isinstance(one, Pixels)]
             if len(set(shapes)) > 1:
                 raise DataError(
                     f"{source} has images {list(shapes[0])}, {info.name} {list(shapes[1])}: splits must agree"

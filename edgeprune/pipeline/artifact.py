@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD, LOWER
+from edgeprune.backends.backend import Lowered
 from edgeprune.bundle import LayerPlan, sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.preprocess import feeds, fits, matched
@@ -25,6 +26,7 @@ from edgeprune.graph.cost import macs
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.pin import pinned
+from edgeprune.graph.quantized import given_layers, is_quantized, strip
 from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
 from edgeprune.pipeline.job import Job
@@ -76,20 +78,40 @@ def export(job: Job, network: Stage | str, load: Callable[[], Any]) -> Stage:
 
 
 def adopt(job: Job, file: Path) -> Stage:
-    """A user's ONNX file, cleaned as an exported one is."""
+    """A user's ONNX file, cleaned as an exported one is; of a quantized one, the float model it stands for."""
     if not file.is_file():
         raise InputError(f"{file}: no such model file: give a path to an .onnx file, or a name of the zoo")
 
     def work(folder: Path) -> None:
-        graph = free_batch(clean(pinned(read_onnx(file), job.recipe.data.inputs)))
+        read = pinned(read_onnx(file), job.recipe.data.inputs)
+        graph = free_batch(clean(strip(read) if is_quantized(read) else read))
         facts = _facts(graph, "given", (), None)
         check_fits(job, str(file), facts)
         write_onnx(graph, folder / MODEL)
-        _check_batch(file, folder / MODEL, feeds(facts.inputs, job.tensors("calibrate", 2), job.splits.info.name))
+        if not is_quantized(read):  # else the two differ by what quantization rounds; `given` is compared
+            _check_batch(file, folder / MODEL, feeds(facts.inputs, job.tensors("calibrate", 2), job.splits.info.name))
         _write_facts(folder, facts)
 
     inputs = {"file": sha256_of(file), "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
     return job.stage("adopt", inputs, work, code=("graph", "backends"))
+
+
+def given(job: Job, file: Path) -> Stage | None:
+    """A user's ONNX file with Q/DQ pairs, with its numbers as they are; None where it has none."""
+    if not file.is_file() or not is_quantized(read_onnx(file)):
+        return None
+
+    def work(folder: Path) -> None:
+        graph = free_batch(clean(pinned(read_onnx(file), job.recipe.data.inputs), keep_quantized=True))
+        write_onnx(graph, folder / MODEL)
+        inputs = tensor_specs(graph.graph.inputs)
+        _check_batch(file, folder / MODEL, feeds(inputs, job.tensors("calibrate", 2), job.splits.info.name))
+        layers = given_layers(graph)
+        quantized = sum(layer.precision == "int8" for layer in layers)
+        job.progress.say(f"{file}: is quantized already: kept, {quantized} of {len(layers)} layers in int8")
+
+    inputs = {"file": sha256_of(file), "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
+    return job.stage("given", inputs, work, code=("graph", "backends"))
 
 
 def ranges(job: Job, exported: Stage) -> Stage:
@@ -129,12 +151,7 @@ def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, pre
             write_onnx(emit(graph, plan, read_ranges(calibrated), flavour), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
         (folder / "flavoured.onnx").unlink(missing_ok=True)
-        record = {
-            "files": {role: path.relative_to(folder).as_posix() for role, path in lowered.files.items()},
-            "options": lowered.options,
-            "layers": [asdict(layer) for layer in _intended(graph, plan, precision)],
-        }
-        (folder / VARIANT).write_text(json.dumps(record, indent=1) + "\n")
+        _write_variant(folder, lowered, _intended(graph, plan, precision))
 
     inputs = {
         "model": exported,
@@ -144,6 +161,27 @@ def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, pre
         "target": job.target.model_dump(mode="json"),
     }
     return job.stage("lower", inputs, work, code=("quantize", "graph", "backends"))
+
+
+def lower_given(job: Job, kept: Stage, backend: str) -> Stage:
+    """The int8 variant that a quantized file is itself, where the runtime takes it as it is."""
+
+    def work(folder: Path) -> None:
+        source = kept.folder / MODEL
+        lowered = resolve(LOWER, backend, "backend")(source, job.target, "int8", folder)
+        _write_variant(folder, lowered, given_layers(read_onnx(source)))
+
+    inputs = {"given": kept, "backend": backend, "target": job.target.model_dump(mode="json")}
+    return job.stage("lower", inputs, work, code=("graph", "backends"))
+
+
+def _write_variant(folder: Path, lowered: Lowered, layers: Iterable[LayerPlan]) -> None:
+    record = {
+        "files": {role: path.relative_to(folder).as_posix() for role, path in lowered.files.items()},
+        "options": lowered.options,
+        "layers": [asdict(layer) for layer in layers],
+    }
+    (folder / VARIANT).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _intended(graph: ir.Model, plan: QuantPlan, precision: str) -> list[LayerPlan]:

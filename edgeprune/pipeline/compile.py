@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.cache import StageCache
+from edgeprune.cache import Stage, StageCache
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import ConfigError, MissingError
@@ -76,9 +76,10 @@ def stages(job: Job) -> assemble.Parts:
     """Every stage up to the bundle in order, each done once."""
     from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
 
+    kept = None
     if job.from_onnx:
         weights, dense = None, artifact.adopt(job, Path(job.recipe.model))
-        exported = dense
+        kept, exported = artifact.given(job, Path(job.recipe.model)), dense
     else:
         trained = network.train(job)
         dense = artifact.export(job, trained, partial(network.dense, job, trained))
@@ -87,16 +88,24 @@ def stages(job: Job) -> assemble.Parts:
         if job.recipe.prune.pruner != "none":
             exported = artifact.export(job, weights, partial(network.pruned, job, weights))
     wanted = variants(job.target, job.backends, job.recipe.quantize.precision)
-    calibrated = artifact.ranges(job, exported) if any(precision == "int8" for _, precision in wanted) else None
+    quantizes = kept is None and any(precision == "int8" for _, precision in wanted)
+    calibrated = artifact.ranges(job, exported) if quantizes else None
+
+    def lowered(backend: str, precision: str) -> Stage:
+        if precision != "int8":
+            return artifact.lower(job, exported, None, backend, precision)
+        return (
+            artifact.lower_given(job, kept, backend)
+            if kept
+            else artifact.lower(job, exported, calibrated, backend, precision)
+        )
+
     return assemble.Parts(
         weights,
         dense,
         exported,
         artifact.lower(job, dense, None, "ort", "fp32"),
-        [
-            (backend, kind, artifact.lower(job, exported, calibrated if kind == "int8" else None, backend, kind))
-            for backend, kind in wanted
-        ],
+        [(backend, precision, lowered(backend, precision)) for backend, precision in wanted],
     )
 
 

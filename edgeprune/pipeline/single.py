@@ -71,6 +71,8 @@ def quantize(job: Job, backend: str, out: Path) -> Made:
     """An ONNX file with the job's graph in INT8, in one runtime's spelling, and each layer's precision."""
     if not job.from_onnx:
         raise ConfigError(f"{job.recipe.model}: quantize takes an ONNX file: make one with `edgeprune export`")
+    if artifact.given(job, Path(job.recipe.model)) is not None:
+        raise ConfigError(f"{job.recipe.model}: is quantized already: give the float model, or lower it as it is")
     exported = artifact.adopt(job, Path(job.recipe.model))
     stage = artifact.lower(job, exported, artifact.ranges(job, exported), backend, "int8")
     record = json.loads((stage.folder / artifact.VARIANT).read_bytes())
