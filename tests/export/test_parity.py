@@ -18,7 +18,7 @@ from edgeprune.tensor import TensorSpec
 def digits():
     info = describe("digits")
     samples = read(info.splits["calibrate"], info).part(slice(5))
-    return {"input": info.preprocess()(samples.columns)["image"]}
+    return {"input": info.preprocess(samples.columns)["image"]}
 
 
 @pytest.fixture

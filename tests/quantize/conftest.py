@@ -49,7 +49,7 @@ def digits(tmp_path_factory) -> Digits:
     info = describe("digits")
     torch.manual_seed(0)
     model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
-    preprocess = info.preprocess()
+    preprocess = info.preprocess
     for _ in fit(model, read(info.splits["train"], info), preprocess, TrainPart(lr=0.003), epochs=4, seed=0):
         pass
     file = tmp_path_factory.mktemp("digits") / "cnn.onnx"

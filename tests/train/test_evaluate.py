@@ -13,7 +13,7 @@ from edgeprune.tensor import TensorSpec
 from edgeprune.train.evaluate import evaluate
 
 INFO = describe("digits")
-PREPROCESS = INFO.preprocess()
+PREPROCESS = INFO.preprocess
 SELECT = read(INFO.splits["select"], INFO)
 
 
