@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.jit import TracerWarning  # type: ignore[attr-defined]
 
 from edgeprune.errors import ModelError
-from edgeprune.export.recurrent import name_recurrent
 from edgeprune.graph.batch import BATCH
 from edgeprune.graph.cleanup import clean
 from edgeprune.graph.layers import weighted_layers
@@ -69,7 +68,6 @@ def export(
         for node in raw.graph:
             node.name = ""  # each exporter has names of its own: `clean` gives better ones
         graph = clean(raw, opset=opset)
-        name_recurrent(graph, model)
         _check_free_batch(graph, model)
         write_onnx(graph, out)
         task.advance()

@@ -195,7 +195,7 @@ def test_a_recurrent_network_is_exported_with_its_own_operator_and_names(tmp_pat
     assert {node.name for node in graph if node.op_type == "LSTM"} == {"forwards", "backwards"}
     assert graph.initializers.keys() >= {"embedding.weight", "dense.weight", "dense.bias"}
     assert graph.initializers.keys() >= {
-        f"{direction}wards.{part}_l0" for direction in ("for", "back") for part in ("weight_ih", "weight_hh", "bias")
+        f"{direction}wards.{part}" for direction in ("for", "back") for part in ("weight_ih", "weight_hh", "bias")
     }
 
 

@@ -183,3 +183,139 @@ def test_what_cannot_be_done_is_told(tmp_path):
 
 def test_no_epochs_leave_the_weights():
     assert same(trained(epochs=0), network())
+
+
+class Reader(nn.Module):
+    """Tokens embedded, their sum, with dropout."""
+
+    def __init__(self, words=17, outputs=2):
+        super().__init__()
+        torch.manual_seed(1)
+        self.embedding = nn.Embedding(words, 8)
+        self.dropout, self.dense = nn.Dropout(0.2), nn.Linear(8, outputs)
+
+    def forward(self, input_ids, attention_mask):
+        found = self.embedding(input_ids) * attention_mask.unsqueeze(2)
+        return self.dense(self.dropout(found.sum(1)))
+
+
+class FixedLength(Reader):
+    """Its weights know the length."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(8 * 12, 2)
+
+    def forward(self, input_ids, attention_mask):
+        return self.dense(self.embedding(input_ids).flatten(1))
+
+
+class ReadsPadding(Reader):
+    """The mean is over the padding, too."""
+
+    def forward(self, input_ids, attention_mask):
+        return self.dense(self.embedding(input_ids).mean(1))
+
+
+def on_sentences(model, samples, words, *, epochs=15, task="classification", **how):
+    part = TrainPart(batch=32, lr=0.05)
+    return [epoch.loss for epoch in fit(model, samples, words, part, task=task, epochs=epochs, seed=0, **how)]
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_sentences_are_learnt_by_scores_and_by_a_single_one(words, sentences, outputs):
+    model = Reader(outputs=outputs)
+    assert on_sentences(model, sentences, words)[-1] < 0.15
+    scores = evaluate(model, sentences, words)["output"]
+    found = top1(scores) if outputs == 2 else (scores[:, 0] > 0).astype(int)
+    assert (found == sentences.labels).mean() > 0.95
+
+
+def test_the_zoos_recurrent_networks_learn_sentences(words, sentences):
+    for name in ("lstm", "bilstm"):
+        torch.manual_seed(0)
+        model = build(name, {"length": 12, "vocabulary": 17, "classes": 2, "task": "classification"})
+        part = TrainPart(batch=32, lr=0.01, clip=1.0)
+        losses = [epoch.loss for epoch in fit(model, sentences, words, part, epochs=12, seed=0)]
+        assert losses[-1] < 0.3 < losses[0], name
+
+
+def test_values_and_spans_are_learnt(words, sentences, pairs, questions):
+    assert on_sentences(Reader(outputs=1), sentences, words, task="regression")[-1] < 0.1
+
+    class Pointer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(17, 2)
+
+        def forward(self, input_ids):
+            start, end = self.embedding(input_ids).unbind(2)
+            return {"start_logits": start, "end_logits": end}
+
+    torch.manual_seed(0)
+    losses = on_sentences(Pointer(), questions, pairs, epochs=60, task="question-answering")
+    assert losses[-1] < losses[0] / 3
+
+
+@pytest.mark.parametrize(
+    ("model", "widths"),
+    [(Reader, set(range(4, 13))), (FixedLength, {12}), (ReadsPadding, {12})],
+    ids=lambda one: str(one),
+)
+def test_padding_is_left_out_only_where_that_changes_no_answer(words, sentences, model, widths):
+    seen = set()
+    network = model()
+    network.register_forward_pre_hook(
+        lambda module, given, named: seen.add(named["input_ids"].shape[1]) if module.training else None,
+        with_kwargs=True,
+    )
+    for _ in fit(network, sentences.part(slice(16)), words, TrainPart(batch=1), epochs=1, seed=0):
+        pass
+    assert seen <= widths
+    assert len(seen) > 3 or widths == {12}
+
+
+def test_a_training_on_texts_that_was_broken_off_ends_as_an_unbroken_one(tmp_path, words, sentences):
+    with pytest.raises(KeyboardInterrupt):
+        on_sentences(Reader(), sentences, words, epochs=3, checkpoint=tmp_path / "c", progress=Listening(6))
+    resumed, whole = Reader(), Reader()
+    on_sentences(resumed, sentences, words, epochs=3, checkpoint=tmp_path / "c")
+    on_sentences(whole, sentences, words, epochs=3)
+    assert same(resumed, whole)
+
+
+def test_recurrent_layers_are_trained_in_float32_and_that_is_told(words, sentences):
+    arguments = {"length": 12, "vocabulary": 17, "classes": 2, "task": "classification"}
+    models = []
+    for precision in ("bf16", "fp32"):
+        torch.manual_seed(0)
+        models.append(build("lstm", arguments))
+        progress = Listening()
+        for _ in fit(models[-1], sentences, words, TrainPart(precision=precision), epochs=1, seed=0, progress=progress):
+            pass
+        assert len(progress.said) == (precision == "bf16")
+    assert same(*models)
+
+
+def test_a_warm_up_rises_to_the_learning_rate_and_a_clip_bounds_each_step(words, sentences):
+    rates, norms = [], []
+    network = Reader()
+    step = torch.optim.SGD.step
+
+    class Watching(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            norms.append(float(torch.cat([p.grad.flatten() for p in network.parameters()]).norm()))
+            return step(self, closure)
+
+    part = TrainPart(batch=12, lr=0.5, optimizer="sgd", warmup=0.2, clip=0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "SGD", Watching)
+        for _ in fit(network, sentences, words, part, epochs=2, seed=0):
+            pass
+    assert rates[0] == 0
+    peak = rates.index(max(rates))
+    assert peak == 4  # a fifth of the 20 steps
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(norms) <= 0.01 * 1.001
