@@ -130,8 +130,8 @@ _COUNTER = re.compile(r"(node_.*|\w+_\d+)?")
 """What exporters call a node they know nothing of: nothing, `node_relu_3`, `Conv_12`."""
 
 
-_NUMBER = re.compile(r"((val|_v|t)_)?\d+|onnx::\w+")
-"""What exporters call a tensor they know nothing of: `val_92`, `347`, `onnx::MatMul_347`."""
+_NUMBER = re.compile(r"((val|_v|t)_)?\d+|onnx::\w+|unsqueeze(_\d+)?")
+"""What exporters call a tensor they know nothing of: `val_92`, `347`, `onnx::MatMul_347`; `unsqueeze_2`."""
 
 
 def _own_name(node: ir.Node) -> str:

@@ -14,6 +14,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, TextIO
@@ -118,8 +119,8 @@ class Worker:
     def energy(self, meters: list[str], seconds: float) -> Answer:
         """Joules per inference by the first of `meters` that works here, or why none does."""
         try:
-            meter = detect(meters)
-            window = measure_energy(self._run, meter, seconds=seconds)
+            with closing(detect(meters)) as meter:
+                window = measure_energy(self._run, meter, seconds=seconds)
         except MissingError as error:
             return {"energy": {"joules": None, "sensor": None, "reason": str(error)}}
         found = {"joules": window.joules_per_run, "sensor": meter.sensor, "reason": ""}
