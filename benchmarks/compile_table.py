@@ -25,12 +25,17 @@ from edgeprune.data.datasets import KNOWN
 from edgeprune.errors import EdgePruneError
 from edgeprune.models.zoo import ZOO
 from edgeprune.pipeline import assemble
+from edgeprune.pipeline.artifact import read_facts
 from edgeprune.pipeline.compile import prepare, stages
 from edgeprune.quantize.calibrate import FEWEST_SAMPLES
 from edgeprune.recipe import DataPart, Recipe, Rows
 from edgeprune.shipped import names
 from edgeprune.targets.load import load_target
 
+PARITY = (
+    "Of any output between PyTorch and the graph, in ONNX Runtime and OpenVINO, at two batch sizes, on real samples;"
+    " 1e-4 of the largest output, or of 1, is allowed."
+)
 LEFT_OUT = {"cifar10_jpeg75"}
 """Data sets that nothing is trained on."""
 
@@ -43,16 +48,20 @@ class Cell:
     """By target: the variants that the bundle holds."""
     refused: dict[str, str] = field(default_factory=dict)
     """By target: why there is none."""
+    parity: float | None = None
+    """Largest difference of an output between PyTorch and the exported graph, in ONNX Runtime and OpenVINO."""
 
 
-def compiled(model: str, data: str, target: str, folder: Path) -> list[str]:
-    """The variants of the bundle that was made. Raises what `compile` raises."""
+def compiled(model: str, data: str, target: str, folder: Path) -> tuple[list[str], float | None]:
+    """The variants of the bundle that was made, and the parity of its graph. Raises what `compile` raises."""
     recipe = Recipe(model=model, data=few_samples(data))
     job = prepare(recipe, load_target(target), None, StageCache(folder / "cache"), speed_only=True)
     out = folder / "bundle"
-    assemble.place(assemble.assemble(job, stages(job)), out)
+    parts = stages(job)
+    assemble.place(assemble.assemble(job, parts), out)
     try:
-        return [variant.name for variant in open_bundle(out).core.variants]
+        held = [variant.name for variant in open_bundle(out).core.variants]
+        return held, read_facts(parts.exported).parity
     finally:
         shutil.rmtree(out)
 
@@ -86,6 +95,10 @@ def page(cells: dict[tuple[str, str], Cell], models: list[str], data: list[str],
         lines.append(f"| {model} | {' | '.join(told)} |")
     lines += ["", "## Why not", ""]
     lines += [f"{number}. {why}" for why, number in reasons.items()]
+    lines += ["", "## Export parity", "", PARITY, "", "| model | largest difference |", "|---|---|"]
+    for model in models:
+        found = [cell.parity for (name, _), cell in cells.items() if name == model and cell.parity is not None]
+        lines.append(f"| {model} | {f'{max(found):.1e}' if found else 'none exported'} |")
     lines += ["", "## What a bundle holds", "", "| target | variants |", "|---|---|"]
     held: dict[str, set[str]] = defaultdict(set)
     for cell in cells.values():
@@ -98,7 +111,8 @@ def page(cells: dict[tuple[str, str], Cell], models: list[str], data: list[str],
 def reason(error: EdgePruneError, model: str, data: str) -> str:
     """The message, with the names of model and data set left general so that equal reasons are one."""
     text = " ".join(str(error).split())
-    for name, general in ((f"{model}:", "MODEL:"), (f"'{model}'", "MODEL"), (data, "DATA")):
+    text = text.replace(f"{model} takes", "MODEL takes")
+    for name, general in ((f"{model}:", "MODEL:"), (data, "DATA")):
         text = text.replace(name, general)
     return text
 
@@ -122,7 +136,7 @@ def main(out: Path, models: tuple[str, ...], chosen: tuple[str, ...]) -> None:
                 with tempfile.TemporaryDirectory(prefix="edgeprune-table-") as folder:
                     for target in targets:
                         try:
-                            cell.done[target] = compiled(model, data, target, Path(folder))
+                            cell.done[target], cell.parity = compiled(model, data, target, Path(folder))
                         except EdgePruneError as error:
                             cell.refused[target] = reason(error, model, data)
     out.write_text(page(cells, of_models, of_data, targets), encoding="utf-8")

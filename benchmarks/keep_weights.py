@@ -1,7 +1,7 @@
 """Keep trained weights that a published number rests on: FP16 safetensors, with seed, command and hash.
 
-    edgeprune train --recipe lstm-sst2 --out build/lstm-sst2.safetensors
-    python benchmarks/keep_weights.py build/lstm-sst2.safetensors --recipe lstm-sst2 --scored "top1 83.0 % (validation)"
+edgeprune train --recipe lstm-sst2 --out build/lstm-sst2.safetensors
+python benchmarks/keep_weights.py build/lstm-sst2.safetensors --recipe lstm-sst2 --scored "top1 83.0 % (validation)"
 """
 
 from __future__ import annotations
