@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCH := cnn-digits cnn-mnist lenet5-mnist resnet20-given resnet56-given
+BENCH := cnn-digits cnn-mnist lenet5-mnist resnet20-given resnet56-given lstm-sst2-kept bilstm-imdb-kept
 
 .DEFAULT_GOAL := help
 .PHONY: help compile bench table test test-system check format clean

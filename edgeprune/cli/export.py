@@ -22,7 +22,8 @@ from edgeprune.cli.output import Output, output_options
 def export(out: Path, pruned: Path | None, recipe: str | None, force: bool, output: Output, **options: Any) -> None:
     """Turn a network into an ONNX file.
 
-    Its batch is free, and both runtimes are checked to compute what the network computes. Without --weights or --pruned it is trained first.
+    Its batch is free, and both runtimes are checked to compute what the network computes. Without --weights or
+    --pruned it is trained first.
     """
     from edgeprune.api import job_with
 

@@ -21,7 +21,8 @@ from edgeprune.cli.output import Output, output_options
 def lower(model: Path, target: str, backend: str, out: Path, precision: str | None, output: Output) -> None:
     """Turn an ONNX file into what travels to a device.
 
-    It is checked against the rules of the runtime that opens it there, or builds from it. For int8 give a file in the runtime's own spelling, as `edgeprune quantize` writes it.
+    It is checked against the rules of the runtime that opens it there, or builds from it. For int8 give a file in
+    the runtime's own spelling, as `edgeprune quantize` writes it.
     """
     from edgeprune.pipeline import single
     from edgeprune.targets.load import load_target

@@ -21,8 +21,9 @@ from edgeprune.cli.output import Output, output_options
 def prune(out: Path, target: str, recipe: str | None, force: bool, output: Output, **options: Any) -> None:
     """Make a trained network smaller.
 
-    Channels are removed to the alignment of the target, and the rest is trained on. Without --weights it is trained first. DIR gets pruned.safetensors, architecture.json (how it is built and cut: no
-    pickle) and pruning.json (what was removed per layer, and what was left and why).
+    Channels are removed to the alignment of the target, and the rest is trained on. Without --weights it is trained
+    first. DIR gets pruned.safetensors, architecture.json (how it is built and cut: no pickle) and pruning.json
+    (what was removed per layer, and what was left and why).
     """
     from edgeprune.api import job_with
 

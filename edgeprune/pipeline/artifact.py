@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from edgeprune.backends.backend import Lowered
 from edgeprune.bundle import LayerPlan, sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.preprocess import feeds, fits, matched
+from edgeprune.data.wordpiece import check_length, check_vocabulary
 from edgeprune.errors import DataError, EdgePruneError, InputError, ModelError
 from edgeprune.export import parity, to_onnx
 from edgeprune.graph.batch import free_batch
 from edgeprune.graph.cleanup import clean
 from edgeprune.graph.cost import macs
+from edgeprune.graph.embedding import embedding_rows
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.pin import pinned
@@ -40,6 +42,7 @@ from edgeprune.tensor import TensorSpec, shown
 MODEL = "model.onnx"
 FACTS = "facts.json"
 VARIANT = "variant.json"
+TOKENS = "input_ids"
 BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
 
 
@@ -56,6 +59,8 @@ class Facts:
     """Largest difference to the torch module; None where there is none."""
     threshold: float = 0.0
     """Above it a single score means the second of two classes: 0.5 where a sigmoid made it a probability."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """By input: how many numbers from 0 it knows, where it looks them up in a table."""
 
 
 def export(job: Job, network: Stage | str, load: Callable[[], Any]) -> Stage:
@@ -210,7 +215,7 @@ def _facts(graph: ir.Model, exporter: str, notes: tuple[str, ...], difference: f
     inputs, outputs = tensor_specs(graph.graph.inputs), tensor_specs(graph.graph.outputs)
     makers = [producer.op_type for value in graph.graph.outputs if (producer := value.producer()) is not None]
     threshold = 0.5 if makers == ["Sigmoid"] else 0.0
-    return Facts(inputs, outputs, macs(graph), exporter, notes, difference, threshold)
+    return Facts(inputs, outputs, macs(graph), exporter, notes, difference, threshold, embedding_rows(graph))
 
 
 def _asked(job: Job) -> dict[str, Any]:
@@ -235,6 +240,10 @@ def check_fits(job: Job, name: str, facts: Facts) -> None:
     except DataError as error:
         raise ModelError(f"{error}: {otherwise}") from error
     for spec, source in pairs:
+        if source == TOKENS and spec.name in facts.rows:
+            check_vocabulary(job.splits.preprocess, facts.rows[spec.name], name)
+        if source == TOKENS and len(spec.shape) == 2 and isinstance(spec.shape[1], int):
+            check_length(job.splits.preprocess, spec.shape[1], name)
         if not fits(given[source], spec):
             raise ModelError(f"{name}: input {shown(spec)}, but {data} gives {shown(given[source])}: {otherwise}")
     if wanted := _unanswered(job, facts):

@@ -55,11 +55,13 @@ class ImageBatches:
     augmented: bool
 
     def take(self, rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Normalized float32 [N, C, H, W], with the channels last in memory."""
+        """Normalized float32 images in the model's layout, with the channels last in memory."""
         images = self.images[rows]
         if self.augmented:
             images = augment(images, generator)
-        return {self.name: to_input(images, self.preprocess).contiguous(memory_format=torch.channels_last)}
+        x = to_input(images, self.preprocess)
+        in_memory = torch.channels_last if self.preprocess.layout == "NCHW" else torch.contiguous_format
+        return {self.name: x.contiguous(memory_format=in_memory)}
 
     def content(self) -> str:
         """Hash of the pixels and their answers."""
@@ -133,11 +135,13 @@ def device_for(name: str) -> torch.device:
 
 
 def to_input(images: Tensor, preprocess: Pixels) -> Tensor:
-    """Images uint8 [N, H, W, C] as `preprocess` gives them: float32 [N, C, H, W], the same to the last bit."""
+    """Images uint8 [N, H, W, C] as `preprocess` gives them: float32 in its layout, the same to the last bit."""
+    images = images.flip(-1) if preprocess.channels == "BGR" else images
     mean = torch.tensor(preprocess.mean, dtype=torch.float32, device=images.device)
     std = torch.tensor(preprocess.std, dtype=torch.float32, device=images.device)
     x = images.to(torch.float32) / torch.tensor(preprocess.levels, dtype=torch.float32, device=images.device)
-    return ((x - mean) / std).permute(0, 3, 1, 2).contiguous()
+    x = (x - mean) / std
+    return x.permute(0, 3, 1, 2).contiguous() if preprocess.layout == "NCHW" else x
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from edgeprune.data.datasets import describe, read
+from edgeprune.data.pixels import Pixels
 from edgeprune.data.samples import Samples, objects
 from edgeprune.data.tensors import Tensors
 from edgeprune.errors import ConfigError, MissingError
@@ -80,3 +81,11 @@ def test_arrays_are_taken_as_they_are():
     samples = Samples(columns, np.zeros(4, np.int64))
     batches = load_batches(samples, tensors, tensors.specs, CPU, task="classification", augmented=False)
     assert batches.take(torch.tensor([1, 2]), torch.Generator())["mask"].shape == (2, 3)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+def test_layout_and_order_of_colours_are_those_of_the_preprocessing(layout, channels):
+    pixels = Pixels((4, 5), 255, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7), layout=layout, channels=channels)
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), np.uint8)
+    np.testing.assert_array_equal(to_input(torch.tensor(images), pixels).numpy(), pixels.normalized(images))
