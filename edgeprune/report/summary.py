@@ -181,7 +181,8 @@ def training(core: Core | None) -> str:
     """How long the weights were trained, in one line: recovery is training that the baseline has not had."""
     if core is None or core.untrained or "train" not in core.recipe:
         return ""
-    train, given = core.recipe["train"], core.recipe.get("weights") or core.model.endswith(".onnx")
+    comes_with = core.model.endswith(".onnx") or core.model.startswith("hf:")
+    train, given = core.recipe["train"], core.recipe.get("weights") or comes_with
     before = "weights given" if given else f"trained {train['epochs']} epochs"
     if core.pruning.get("pruner", "none") == "none":
         return before
