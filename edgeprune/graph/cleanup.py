@@ -11,6 +11,7 @@ import onnxsim
 from onnx_ir.passes import common
 
 from edgeprune.errors import ModelError
+from edgeprune.graph.fusion import NoGuardAgainstNothing, OneTranspose, ScaleBehindProduct
 from edgeprune.graph.layers import as_layer, weighted_layers
 from edgeprune.graph.load import opset as opset_of
 
@@ -32,6 +33,9 @@ def clean(model: ir.Model, *, opset: int = OPSET) -> ir.Model:
         MeanToGlobalPool(),
         WholePoolToGlobalPool(),
         ReluBeforePool(),
+        OneTranspose(),
+        ScaleBehindProduct(),
+        NoGuardAgainstNothing(),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
         common.TopologicalSortPass(),
