@@ -11,6 +11,7 @@ import onnxsim
 from onnx_ir.passes import common
 
 from edgeprune.errors import ModelError
+from edgeprune.graph.fusion import NoGuardAgainstNothing, OneTranspose, ScaleBehindProduct
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import has_operator
 from edgeprune.graph.load import opset as opset_of
@@ -101,7 +102,15 @@ class ReluBeforePool(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(pools))
 
 
-REWRITES = (common.IdentityEliminationPass(), MeanToGlobalPool(), WholePoolToGlobalPool(), ReluBeforePool())
+REWRITES = (
+    common.IdentityEliminationPass(),
+    MeanToGlobalPool(),
+    WholePoolToGlobalPool(),
+    ReluBeforePool(),
+    OneTranspose(),
+    ScaleBehindProduct(),
+    NoGuardAgainstNothing(),
+)
 
 
 class NameNodes(ir.passes.InPlacePass):

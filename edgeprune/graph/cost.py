@@ -11,7 +11,8 @@ import onnx_ir as ir
 def macs(model: ir.Model) -> int:
     """Multiply-accumulates of one inference; free dimensions (the batch) count 1.
 
-    Counted are Conv, ConvTranspose, Gemm and MatMul, where nearly all of a network's arithmetic is.
+    Counted are Conv, ConvTranspose, Gemm, MatMul and the recurrent layers, where nearly all of a network's arithmetic
+    is.
     """
     return sum(node_macs(node) for node in model.graph)
 
@@ -20,18 +21,39 @@ def node_macs(node: ir.Node) -> int:
     """Multiply-accumulates of one node, 0 for an operator that does not multiply matrices.
 
     Every output of a convolution sums over weight[1:] (input channels of its group, kernel); every input of a
-    transposed one is multiplied by weight[1:] (output channels of its group, kernel).
+    transposed one is multiplied by weight[1:] (output channels of its group, kernel). A recurrent layer multiplies
+    both of its weights once in every step.
     """
-    if node.domain != "" or node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"}:
-        return 0
-    left, right = _dims(node.inputs[0]), _dims(node.inputs[1])
-    if node.op_type == "ConvTranspose":
-        return math.prod(left) * math.prod(right[1:])
-    outputs = math.prod(_dims(node.outputs[0]))
-    if node.op_type == "Conv":
-        return outputs * math.prod(right[1:])
+    count = {
+        "Conv": _convolution,
+        "ConvTranspose": _transposed_convolution,
+        "Gemm": _product,
+        "MatMul": _product,
+        "LSTM": _recurrence,
+        "GRU": _recurrence,
+        "RNN": _recurrence,
+    }.get(node.op_type)
+    return 0 if count is None or node.domain != "" else count(node)
+
+
+def _convolution(node: ir.Node) -> int:
+    return math.prod(_dims(node.outputs[0])) * math.prod(_dims(node.inputs[1])[1:])
+
+
+def _transposed_convolution(node: ir.Node) -> int:
+    return math.prod(_dims(node.inputs[0])) * math.prod(_dims(node.inputs[1])[1:])
+
+
+def _product(node: ir.Node) -> int:
+    left = _dims(node.inputs[0])
     transposed = node.op_type == "Gemm" and node.attributes.get_int("transA", 0) == 1
-    return outputs * (left[0] if transposed else left[-1])
+    return math.prod(_dims(node.outputs[0])) * (left[0] if transposed else left[-1])
+
+
+def _recurrence(node: ir.Node) -> int:
+    """X is [steps, batch, inputs], or the first two swapped; both weights are [directions, gates x hidden, _]."""
+    steps_and_samples = math.prod(_dims(node.inputs[0])[:-1])
+    return steps_and_samples * (math.prod(_dims(node.inputs[1])) + math.prod(_dims(node.inputs[2])))
 
 
 def _dims(value: ir.Value | None) -> tuple[int, ...]:

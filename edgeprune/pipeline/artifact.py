@@ -33,8 +33,9 @@ from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
 from edgeprune.pipeline.job import Job
 from edgeprune.quantize.calibrate import calibrate
+from edgeprune.quantize.flavour import FLAVOURS, fitted
 from edgeprune.quantize.plan import uniform_plan
-from edgeprune.quantize.qdq import FLAVOURS, emit
+from edgeprune.quantize.qdq import emit
 from edgeprune.quantize.spec import QuantPlan, Range
 from edgeprune.registry import resolve
 from edgeprune.tensor import TensorSpec, shown
@@ -152,6 +153,7 @@ def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, pre
         plan = uniform_plan(graph, "int8" if precision == "int8" else "fp32")
         if calibrated is not None:
             flavour = FLAVOURS[backend].reduced() if job.target.reduced_range else FLAVOURS[backend]
+            plan = fitted(plan, graph, flavour)
             source = folder / "flavoured.onnx"
             write_onnx(emit(graph, plan, read_ranges(calibrated), flavour), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
@@ -190,11 +192,9 @@ def _write_variant(folder: Path, lowered: Lowered, layers: Iterable[LayerPlan]) 
 
 
 def _intended(graph: ir.Model, plan: QuantPlan, precision: str) -> list[LayerPlan]:
-    """Each layer's precision: as planned where it is quantized, else the whole model's."""
+    """Each layer's precision: as planned where the variant is quantized, else the whole model's."""
     return [
-        LayerPlan(
-            one.name, one.op, one.weight, chosen.precision if chosen.precision != "fp32" else precision, chosen.reason
-        )
+        LayerPlan(one.name, one.op, one.weight, chosen.precision if precision == "int8" else precision, chosen.reason)
         for one in weighted_layers(graph)
         for chosen in [plan.layers[one.weight]]
     ]

@@ -25,15 +25,24 @@ def asymmetric(span: Range) -> QParams:
     return QParams(scale, np.array(round(-low / float(scale)), np.uint8))
 
 
-def symmetric(span: Range) -> QParams:
-    """Signed 8-bit parameters with zero point 0."""
-    return QParams(_scale(max(abs(span.low), abs(span.high)) / 127), np.array(0, np.int8))
+def symmetric(span: Range, limit: int = 127) -> QParams:
+    """Signed 8-bit parameters with zero point 0; `limit`: the largest quantized magnitude."""
+    return QParams(_scale(max(abs(span.low), abs(span.high)) / limit), np.array(0, np.int8))
 
 
-def per_channel(weight: NDArray[np.float32], axis: int, limit: int, floor: NDArray[np.float64]) -> QParams:
+def centred(span: Range) -> QParams:
+    """8-bit parameters with zero point 0: signed, or unsigned for a range without negative numbers."""
+    if span.low < 0:
+        return symmetric(span)
+    return QParams(_scale(span.high / 255), np.array(0, np.uint8))
+
+
+def per_channel(
+    weight: NDArray[np.float32], axis: int, limit: int, floor: NDArray[np.float64] | float = 0.0
+) -> QParams:
     """Signed 8-bit parameters with zero point 0 for each slice [C] of `weight` along `axis`.
 
-    `limit`: the largest quantized magnitude; `floor` [C]: the smallest scale that may be chosen.
+    `limit`: the largest quantized magnitude; `floor` [] or [C]: the smallest scale that may be chosen.
     """
     others = tuple(dim for dim in range(weight.ndim) if dim != axis)
     scale = np.maximum(np.abs(weight).max(axis=others) / limit, floor)

@@ -32,3 +32,9 @@ def test_a_network_counts_as_many_as_torch_counts(parse):
     weights = [layer.weight.detach().numpy() for layer in layers if hasattr(layer, "weight")]
     model = parse(text, **dict(zip(("w1", "w2", "w3"), weights, strict=True)))
     assert macs(model) == counter.get_total_flops() / 2  # torch counts an addition with each multiplication
+
+
+def test_a_recurrent_layer_multiplies_both_weights_in_every_step(parse):
+    text = "(float[9, N, 3] x) => (float[9, 1, N, 5] y) { y = GRU<hidden_size = 5>(x, w, r) }"
+    model = parse(text, w=np.ones((1, 15, 3), np.float32), r=np.ones((1, 15, 5), np.float32))
+    assert macs(model) == 9 * (15 * 3 + 15 * 5)

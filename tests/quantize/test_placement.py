@@ -84,3 +84,51 @@ def test_a_float_layer_between_integer_layers_reads_and_gives_float(placed):
 def test_all_branches_of_a_concatenation_run_in_integers(placed):
     nodes = "a = Conv(x, u)  b = Conv(x, v)  c = Concat<axis = 2>(a, b)  y = Conv(c, w)"
     assert placed(nodes).own == ("x", "a", "b", "c", "y")
+
+
+ATTENTION = """q = MatMul(x, w)  qb = Add(q, b)  k = MatMul(x, u)  kt = Transpose<perm = [0, 1, 3, 2]>(k)
+  v = MatMul(x, v0)  s = MatMul(qb, kt)  m = Add(s, mask)  p = Softmax(m)  o = MatMul(p, v)  z = MatMul(o, z0)
+  y = Relu(z)"""
+
+
+@pytest.fixture
+def attention(parse):
+    model = parse(
+        f"(float[N, 4, 8, 8] x, float[N, 1, 8, 8] mask) => (float[N, C, H, W] y) {{ {ATTENTION} }}",
+        **{name: np.ones((8, 8), np.float32) for name in ("w", "u", "v0", "z0")},
+        b=np.ones(8, np.float32),
+    )
+    return lambda floats="": place(model, {"w", "u", "v0", "z0"} - set(floats.split()), add_absorbs=False)
+
+
+def test_products_of_activations_run_in_integers_where_their_factors_do(attention):
+    found = attention()
+    assert set(found.own) == {"x", "qb", "k", "p", "v", "o"}
+    assert found.shared == {"kt": "k"}
+    assert (found.left, found.right) == ({"qb", "p"}, {"k", "v"})
+
+
+def test_nothing_that_holds_the_mask_is_quantized(attention):
+    found = attention()
+    assert not {"s", "m", "mask"} & {*found.own, *found.shared}
+
+
+def test_a_product_with_a_factor_from_a_float_layer_stays_float(attention):
+    assert attention("u").right == {"v"}
+    assert attention("v0").right == {"k"}
+
+
+def test_a_bias_belongs_to_the_product_before_it(attention):
+    assert "q" not in attention().own
+
+
+def test_a_view_is_crossed_towards_the_layers_that_read_it(placed):
+    nodes = "e = Exp(x)  f = Reshape(e, shape)  y = Conv(f, w)"
+    found = placed(nodes, shape=np.array([-1, 4, 8, 8]))
+    assert found.own == ("e", "y")
+    assert found.shared == {"f": "e"}
+
+
+def test_a_view_that_is_also_read_in_float_is_not_crossed(placed):
+    nodes = "e = Exp(x)  f = Reshape(e, shape)  a = Conv(f, w)  b = Exp(f)  y = Sub(a, b)"
+    assert placed(nodes, shape=np.array([-1, 4, 8, 8])).own == ("f", "a")

@@ -20,8 +20,9 @@ from edgeprune.graph.save import write_onnx
 from edgeprune.metrics import agreement, snr_db, top1
 from edgeprune.models.zoo import build, specs_of
 from edgeprune.quantize.calibrate import calibrate
+from edgeprune.quantize.flavour import FLAVOURS
 from edgeprune.quantize.plan import uniform_plan
-from edgeprune.quantize.qdq import FLAVOURS, emit
+from edgeprune.quantize.qdq import emit
 from edgeprune.quantize.spec import LayerQuant, QuantPlan, Range
 from edgeprune.registry import resolve
 
@@ -128,12 +129,18 @@ def test_quantization_is_a_small_disturbance(residual, flavour, tmp_path):
     assert snr_db(expected, run(quantized(residual, flavour), residual.x, tmp_path, options)) > 25
 
 
-@EVERY_FLAVOUR
+@pytest.mark.parametrize("flavour", ["ort", "tensorrt"])
 def test_a_pool_writes_in_the_scale_it_reads_in(residual, flavour):
     model = quantized(residual, flavour)
     (pool,) = (node for node in model.graph if node.op_type == "MaxPool")
     (after,) = pool.outputs[0].consumers()
     assert list(after.inputs[1:]) == list(pool.inputs[0].producer().inputs[1:])
+
+
+def test_openvino_is_left_to_see_through_a_pool(residual):
+    (pool,) = (node for node in quantized(residual, "openvino").graph if node.op_type == "MaxPool")
+    assert pool.inputs[0].producer().op_type == "DequantizeLinear"
+    assert {reader.op_type for reader in pool.outputs[0].consumers()} == {"Conv", "Add"}
 
 
 @EVERY_FLAVOUR

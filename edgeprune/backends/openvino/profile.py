@@ -12,6 +12,9 @@ from edgeprune.results import Layer
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "I8": "int8", "i8": "int8", "u8": "int8"}
 MOVES = ("Reorder", "Reshape", "Transpose", "Convert")
 """What may stand between a weight and the operator that multiplies by it."""
+RECURRENT = ("LSTM", "GRU", "RNN")
+SEQUENCES = ("RNNSeq", "RNNCell")
+"""What OpenVINO runs them as, one for each direction."""
 
 _PART_OF = re.compile(r"^(.*?)(?:/WithoutBiases)?(?:/Dequantization\w+)?$")  # a node split into product, scale and bias
 
@@ -20,16 +23,21 @@ def effective(evidence: Mapping[str, Any], layers: Sequence[LayerPlan]) -> tuple
     """One Layer per plan, in that order; `unknown` where no executed operator can be told to be the layer's.
 
     An operator is a layer's if the layer's weight reaches it, or else if it lists the layer among those that it was
-    made from: a depthwise weight loses its name, a MatMul at the model's output is renamed after that output.
+    made from: a depthwise weight loses its name, a MatMul at the model's output is renamed after that output. A
+    recurrent layer loses its own name and its weights'; but where all that are left ran alike, each of them did.
     """
     nodes = {node["name"]: node for node in evidence["nodes"]}
+    hint = str(evidence["hint"])
     by_weight = {weight: (node, nodes[weight]) for node in _work(nodes) for weight in _weights(node, nodes)}
     by_name = {_PART_OF.sub(r"\1", name): (node, None) for node in _work(nodes) for name in node["layers"]}
+    found = [by_weight.get(plan.weight) or by_name.get(plan.name) for plan in layers]
+    nameless = [index for index, plan in enumerate(layers) if plan.op in RECURRENT and found[index] is None]
+    sequences = [node for node in _work(nodes) if node["type"] in SEQUENCES]
+    if len(nameless) <= len(sequences) and len({_precision(node, None, hint) for node in sequences}) == 1:
+        for index in nameless:
+            found[index] = (sequences[0], None)
     runtime = f"OpenVINO {evidence['version']}"
-    return tuple(
-        _layer(plan, by_weight.get(plan.weight) or by_name.get(plan.name), str(evidence["hint"]), runtime)
-        for plan in layers
-    )
+    return tuple(_layer(plan, one, hint, runtime) for plan, one in zip(layers, found, strict=True))
 
 
 def _work(nodes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
