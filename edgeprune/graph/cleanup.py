@@ -12,7 +12,7 @@ from onnx_ir.passes import common
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.fusion import NoGuardAgainstNothing, OneTranspose, ScaleBehindProduct
-from edgeprune.graph.layers import weighted_layers
+from edgeprune.graph.layers import RECURRENT, as_layer, weighted_layers
 from edgeprune.graph.load import has_operator
 from edgeprune.graph.load import opset as opset_of
 from edgeprune.graph.quantized import float_name, stored_weight
@@ -149,6 +149,8 @@ def _own_name(node: ir.Node) -> str:
         return (_is_number(name) and _module(node)) or name.removesuffix(".weight")
     if node.op_type in RECURRENT and (name := _recurrent_name(node) or _module(node)):
         return name
+    if node.op_type == "Gather" and (layer := as_layer(node)) is not None and not _is_number(layer.weight):
+        return layer.weight.removesuffix(".weight")
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.op_type).lower()
 
 
@@ -227,7 +229,6 @@ def _is_whole_pool(node: ir.Node) -> bool:
     return not padded and tuple(node.inputs[0].shape[2:]) == tuple(node.attributes.get_ints("kernel_shape", ()))
 
 
-RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 RECURRENT_WEIGHTS = (".weight_ih", ".weight_hh", ".bias")
 """What their second to fourth inputs are called, after the node: both directions, and both biases, are one tensor."""
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", *RECURRENT})
@@ -293,6 +294,8 @@ def _simplified(model: ir.Model) -> ir.Model:
         raise ModelError(f"the model's constants cannot be folded: {str(error).strip().splitlines()[0]}") from error
     simplified: ir.Model = ir.from_proto(proto)
     for layer in weighted_layers(simplified):
+        if layer.op in RECURRENT:
+            continue  # below, with its other weights
         given = names.get(layer.name, layer.weight)
         _rename(simplified, layer.weight, f"{_of_path(layer.name)}.weight" if _is_number(given) else given)
     for node in simplified.graph:
