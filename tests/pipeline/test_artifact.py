@@ -97,6 +97,8 @@ def test_weights_beside_the_file_decide_what_is_adopted(job, onnx_file):
         "(float[n, 1, 8, 8] x) => (float[n, 10] y) " + DENSE + " { flat = Flatten(x) y = MatMul(flat, w) }"
     )
     model = onnx.load(file)
+    weight = model.graph.initializer[0]
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight), weight.name))
     onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
     before = artifact.adopt(job(), file)
     weights = file.with_name("weights.bin")
