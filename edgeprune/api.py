@@ -67,6 +67,11 @@ IDLE = (
         lambda recipe, _: recipe.is_graph,
     ),
     Idle(
+        ("inputs",),
+        "on a torch module, which takes what the data give",
+        lambda recipe, _: not recipe.is_graph,
+    ),
+    Idle(
         ("weights",),
         "on a pretrained model, which brings its own",
         lambda recipe, _: recipe.model.startswith("hf:"),
@@ -263,7 +268,7 @@ def recipe_with(options: Mapping[str, Any], recipe: str | Path | None = None, *,
 
 def default_out(recipe: Recipe, target: Target) -> Path:
     """`build/<model>-<target>`, the model without its folder, ending and odd characters."""
-    name = re.sub(r"\.(onnx|py)\b", "", recipe.model.replace("\\", "/").rsplit("/", 1)[-1])
+    name = re.sub(r"\.(onnx|py)\b", "", recipe.model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1])
     return Path("build") / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name).strip('-.')}-{target.name}"
 
 

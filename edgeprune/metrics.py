@@ -16,6 +16,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgeprune.errors import EdgePruneError
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -105,12 +107,20 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of a statistic of row numbers, by drawing rows with replacement (Efron, 1979).
 
-    The draws are always the same. For what is no mean of marks: F1, correlations, a user's own metric.
+    The draws are always the same. For what is no mean of marks: F1, correlations, a user's own metric, which may have
+    no value for some draws, as where a class is missing: those are left out, half of them at most. Raises what
+    `statistic` raises for all rows, or for more draws.
     """
-    random = np.random.default_rng(0)
-    found = sorted(statistic(random.integers(0, samples, samples)) for _ in range(resamples))
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     estimate = statistic(np.arange(samples))
+    random = np.random.default_rng(0)
+    found: list[float] = []
+    for left in range(resamples, 0, -1):
+        try:
+            found.append(statistic(random.integers(0, samples, samples)))
+        except EdgePruneError:
+            if len(found) + left <= resamples // 2:
+                raise
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(estimate, min(estimate, float(low)), max(estimate, float(high)), confidence)
 
 

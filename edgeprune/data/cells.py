@@ -77,10 +77,10 @@ def _content(cell: Any) -> bytes:
 
 def _column(cells: Cells, name: str, resize: Resizing | None) -> NDArray[Any]:
     values = cells.columns[name]
+    if isinstance(values[0], np.ndarray | np.generic):  # a model's own input may be called `image`, too
+        return np.stack(values)
     if name == IMAGE:
         return decode(values, cells.places, resize)
-    if isinstance(values[0], np.ndarray | np.generic):
-        return np.stack(values)
     for value, place in zip(values, cells.places, strict=True):
         if not isinstance(value, str):
             raise DataError(f"{place}: {name} is {type(value).__name__} {value!r:.40}, text is needed")

@@ -129,7 +129,17 @@ def _stored(rows: Rows, columns: Sequence[str], root: Path | None) -> Cells:
     if arrays := npz.stored_splits(place):
         chosen = _range(rows, npz.count(_of_split(rows, arrays, split)))
         return npz.read(arrays[split], columns, chosen.start, chosen.stop)
-    listed = _of_split(rows, image_folder.scan(place).splits, split)
+    listing = image_folder.scan(place)
+    if (
+        name in KNOWN
+        and set(listing.classes) != set(KNOWN[name].classes)
+        and len(listing.classes) != len(KNOWN[name].classes)
+    ):
+        raise DataError(
+            f"{place}: has folders for {len(listing.classes)} of the {len(KNOWN[name].classes)} classes of {name}:"
+            " their numbers would be others"
+        )
+    listed = _of_split(rows, listing.splits, split)
     return image_folder.read(listed[_range(rows, len(listed))])
 
 

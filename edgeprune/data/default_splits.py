@@ -39,7 +39,7 @@ def default_splits(
     left = rows
     splits: dict[str, Rows] = {}
     for role, names in STORED.items():
-        if found := [name for name in names if name in counts]:
+        if found := [name for name in names if name in counts and name != train]:
             splits[role] = Rows(source=f"{folder}:{found[0]}")
         else:
             held = max(round(HELD_OUT * rows), 1)

@@ -18,7 +18,7 @@ from edgeprune.data.info import DatasetInfo
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.preparing import described, preprocessing
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.data.samples import IMAGE, Samples
+from edgeprune.data.samples import Samples
 from edgeprune.errors import ConfigError, DataError, MissingError
 from edgeprune.recipe import DataPart, Rows
 from edgeprune.user_code import UserFunction, load_function
@@ -55,7 +55,7 @@ class Splits:
 
     def batches(self, split: str, size: int = CHUNK) -> Iterator[Samples]:
         """All of a split in order, a part at a time; only images, which are large decoded, are read by parts."""
-        if IMAGE not in self.info.columns:
+        if not isinstance(self.preprocess, Pixels):
             samples = self.samples(split)
             yield from (samples.part(slice(start, start + size)) for start in range(0, len(samples), size))
             return
@@ -196,6 +196,11 @@ def _assert_one_kind(info: DatasetInfo, preprocess: Preprocess, rows: dict[str, 
         if other.columns != info.columns:
             raise DataError(
                 f"{source} has {', '.join(other.columns)}, {info.name} {', '.join(info.columns)}: splits must agree"
+            )
+        if (other.classes, other.task) != (info.classes, info.task):
+            raise DataError(
+                f"{source} has the classes {', '.join(other.classes) or 'none'}, {info.name}"
+                f" {', '.join(info.classes) or 'none'}: splits must agree"
             )
         if isinstance(preprocess, Pixels) and preprocess.resize is None:
             shapes = [one.shape for one in (other.preprocess, info.preprocess) if isinstance(one, Pixels)]

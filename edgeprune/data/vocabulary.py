@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_tokenizer(vocabulary: Path | None, *, lowercase: bool | None = None) ->
         if lowercase is not None:
             raise ConfigError(f"lowercase: {file} says itself what it does to text: leave lowercase out")
         return from_json(_text(file), file)
-    return _bert(_lines(_text(file)), file, lowercase is not False)
+    return _bert(_lines(_text(file)), file, _lowercases(file) if lowercase is None else lowercase)
 
 
 def from_json(text: str, place: Path) -> str:
@@ -58,6 +59,15 @@ def _bert(tokens: list[str], file: Path, lowercase: bool) -> str:
         raise DataError(f"{file}: has no {missing[0]}, so it is no vocabulary of BERT: {CHOOSE}")
     plain: str = BertWordPieceTokenizer(numbers, lowercase=lowercase).to_str()
     return plain
+
+
+def _lowercases(file: Path) -> bool:
+    """What the tokenizer_config.json beside a vocab.txt says of it; BERT's usual vocabulary is in lower case."""
+    beside = file.with_name("tokenizer_config.json")
+    try:
+        return bool(json.loads(beside.read_bytes()).get("do_lower_case", True)) if beside.is_file() else True
+    except (OSError, ValueError, AttributeError) as error:
+        raise DataError(f"{beside}: damaged: save the tokenizer again") from error
 
 
 def _lines(text: str) -> list[str]:

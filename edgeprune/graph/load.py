@@ -50,6 +50,20 @@ def read_onnx(path: Path) -> ir.Model:
     return model
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file of a model and those that its tensors lie in. Raises CorruptError where it is no ONNX model."""
+    try:
+        proto = onnx.load(path, format="protobuf", load_external_data=False)
+    except (DecodeError, OSError) as error:
+        raise CorruptError(f"{path}: not an ONNX file, or cut short: export or copy it again") from error
+    places = {
+        path.parent / onnx.external_data_helper.ExternalDataInfo(tensor).location
+        for tensor in _tensors(proto.graph)
+        if onnx.external_data_helper.uses_external_data(tensor)
+    }
+    return (path, *sorted(place for place in places if place.is_file()))
+
+
 def opset(model: ir.Model) -> int:
     """The model's opset in the default domain."""
     return model.opset_imports[""]

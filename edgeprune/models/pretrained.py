@@ -6,7 +6,7 @@ Weights are read from safetensors only, and no code that comes with a model is e
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from edgeprune.registry import require
 PREFIX = "hf:"
 CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
-WANTED = (CONFIG, "*.safetensors", "*.safetensors.index.json", *TOKENIZERS)
+WANTED = (CONFIG, "*.safetensors", "*.safetensors.index.json", *TOKENIZERS, "tokenizer_config.json")
 
 
 def is_pretrained(name: str) -> bool:
@@ -167,6 +167,7 @@ def _check_fits(name: str, config: Any, arguments: Mapping[str, Any]) -> None:
     if arguments.get("task") != QUESTIONS and config.num_labels != classes:
         asked = "one value" if classes == 1 else f"{classes} classes"
         raise ModelError(f"{name}: has {config.num_labels} labels, the data have {asked}: choose another model")
+    _check_order(name, config, arguments.get("labels", ()))
     if "input_shape" in arguments:
         _check_images(name, config, arguments["input_shape"])
         return
@@ -186,6 +187,17 @@ def _check_fits(name: str, config: Any, arguments: Mapping[str, Any]) -> None:
     if positions and positions < arguments["length"]:
         raise ModelError(
             f"{name}: takes {positions} tokens at most, the data give {arguments['length']}: --length {positions}"
+        )
+
+
+def _check_order(name: str, config: Any, labels: Sequence[str]) -> None:
+    """Refuse classes that are those of the data in another order: every answer would be taken for another."""
+    own = [str(config.id2label[i]).casefold() for i in range(config.num_labels)]
+    asked = [label.casefold() for label in labels]
+    if own != asked and sorted(own) == sorted(asked):
+        raise ModelError(
+            f"{name}: its classes are in the order {', '.join(own)}, those of the data {', '.join(asked)}:"
+            " wrap it in a file.py:factory that puts them in order"
         )
 
 

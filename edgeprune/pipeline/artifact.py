@@ -26,7 +26,7 @@ from edgeprune.graph.cleanup import clean
 from edgeprune.graph.cost import macs
 from edgeprune.graph.embedding import embedding_rows
 from edgeprune.graph.layers import weighted_layers
-from edgeprune.graph.load import read_onnx
+from edgeprune.graph.load import files_of, read_onnx
 from edgeprune.graph.pin import pinned
 from edgeprune.graph.quantized import given_layers, is_quantized, strip
 from edgeprune.graph.save import write_onnx
@@ -44,6 +44,7 @@ MODEL = "model.onnx"
 FACTS = "facts.json"
 VARIANT = "variant.json"
 TOKENS = "input_ids"
+SHAPES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Cast"})
 BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
 
 
@@ -98,7 +99,7 @@ def adopt(job: Job, file: Path) -> Stage:
             _check_batch(file, folder / MODEL, feeds(facts.inputs, job.tensors("calibrate", 2), job.splits.info.name))
         _write_facts(folder, facts)
 
-    inputs = {"file": sha256_of(file), "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
+    inputs = {"files": _hashes(file), "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
     return job.stage("adopt", inputs, work, code=("graph", "backends"))
 
 
@@ -116,8 +117,13 @@ def given(job: Job, file: Path) -> Stage | None:
         quantized = sum(layer.precision == "int8" for layer in layers)
         job.progress.say(f"{file}: is quantized already: kept, {quantized} of {len(layers)} layers in int8")
 
-    inputs = {"file": sha256_of(file), "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
+    inputs = {"files": _hashes(file), "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
     return job.stage("given", inputs, work, code=("graph", "backends"))
+
+
+def _hashes(file: Path) -> list[str]:
+    """Of a model's file and of those that hold its weights."""
+    return [sha256_of(path) for path in files_of(file)]
 
 
 def ranges(job: Job, exported: Stage) -> Stage:
@@ -213,15 +219,24 @@ def read_ranges(calibrated: Stage) -> dict[str, Range]:
 
 def _facts(graph: ir.Model, exporter: str, notes: tuple[str, ...], difference: float | None) -> Facts:
     inputs, outputs = tensor_specs(graph.graph.inputs), tensor_specs(graph.graph.outputs)
-    makers = [producer.op_type for value in graph.graph.outputs if (producer := value.producer()) is not None]
-    threshold = 0.5 if makers == ["Sigmoid"] else 0.0
+    threshold = 0.5 if any(map(_is_probability, graph.graph.outputs)) else 0.0
     return Facts(inputs, outputs, macs(graph), exporter, notes, difference, threshold, embedding_rows(graph))
+
+
+def _is_probability(output: ir.Value) -> bool:
+    """Whether it is one number per sample that a sigmoid made, perhaps in another shape."""
+    sizes = [] if output.shape is None else list(output.shape)[1:]
+    producer = output.producer()
+    while producer is not None and producer.op_type in SHAPES and producer.inputs[0] is not None:
+        producer = producer.inputs[0].producer()
+    return all(size == 1 for size in sizes) and producer is not None and producer.op_type == "Sigmoid"
 
 
 def _asked(job: Job) -> dict[str, Any]:
     """What a graph must fit."""
     specs = [[spec.name, spec.dtype, list(spec.shape)] for spec in job.specs]
-    return {"specs": specs, "arguments": job.arguments, "inputs": list(job.recipe.data.inputs)}
+    judged = {"metrics": list(job.metrics), "metric": job.recipe.data.metric}
+    return {"specs": specs, "arguments": job.arguments, "inputs": list(job.recipe.data.inputs), **judged}
 
 
 def _write_facts(folder: Path, facts: Facts) -> None:
@@ -245,10 +260,17 @@ def check_fits(job: Job, name: str, facts: Facts) -> None:
         if source == TOKENS and len(spec.shape) == 2 and isinstance(spec.shape[1], int):
             check_length(job.splits.preprocess, spec.shape[1], name)
         if not fits(given[source], spec):
-            raise ModelError(f"{name}: input {shown(spec)}, but {data} gives {shown(given[source])}: {otherwise}")
+            told = f"{name}: input {shown(spec)}, but {data} gives {shown(given[source])}"
+            raise ModelError(f"{told}: {_other_type(spec, given[source]) or otherwise}")
     if wanted := _unanswered(job, facts):
         outputs = ", ".join(map(shown, facts.outputs))
         raise ModelError(f"{name}: gives {outputs}, but {data} needs {wanted}: {otherwise}")
+
+
+def _other_type(wanted: TensorSpec, given: TensorSpec) -> str:
+    """What to do where the type alone does not fit; empty where more does not."""
+    same = fits(TensorSpec(given.name, wanted.dtype, given.shape), wanted)
+    return f"store the array as {wanted.dtype}" if same else ""
 
 
 def _unanswered(job: Job, facts: Facts) -> str:

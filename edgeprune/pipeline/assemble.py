@@ -101,8 +101,10 @@ def assemble(job: Job, parts: Parts) -> Stage:
         "splits": TypeAdapter(dict[str, Any]).dump_python(job.splits.record(), mode="json"),
         "target": job.target.model_dump(mode="json"),
         "command": _command(job),
+        "preprocess": job.splits.preprocess.to_json(),
+        "classes": list(job.splits.info.classes),
     }
-    return job.stage("bundle", inputs, work, code=("bundle", "pipeline", "backends"))
+    return job.stage("bundle", inputs, work, code=("bundle", "pipeline", "backends", "data"))
 
 
 def check_out(out: Path) -> None:
@@ -168,7 +170,8 @@ def _samples(job: Job, exported: Stage) -> dict[str, Any]:
     """A few real inputs and what the float graph answers, by name: with them a device can check itself."""
     inputs = feeds(read_facts(exported).inputs, job.tensors("select", SAMPLES), job.splits.info.name)
     files = {"model": exported.folder / MODEL}
-    with resolve(LOAD, "ort", "runtime")(files, {"graph_optimization": "disable"}, threads=1, batch=SAMPLES) as runner:
+    disable, batch = {"graph_optimization": "disable"}, len(next(iter(inputs.values())))
+    with resolve(LOAD, "ort", "runtime")(files, disable, threads=1, batch=batch) as runner:
         return {**inputs, **runner.infer(inputs)}
 
 
@@ -189,7 +192,10 @@ def _take(stage: Stage, backend: str, precision: str, folder: Path, name: str) -
 def _portable_recipe(job: Job) -> dict[str, Any]:
     """The recipe without the folders its files lay in, which say nothing about the result."""
     recipe: dict[str, Any] = job.recipe.model_dump(mode="json", exclude_none=True)
-    recipe["model"] = Path(job.recipe.model).name
+    prefix, _, rest = job.recipe.model.rpartition("hf:")
+    recipe["model"] = f"hf:{rest}" if prefix == "" and job.recipe.model.startswith("hf:") else job.recipe.model
+    if Path(rest).expanduser().is_dir() or not job.recipe.model.startswith("hf:"):
+        recipe["model"] = ("hf:" if job.recipe.model.startswith("hf:") else "") + Path(rest).name
     if job.recipe.weights is not None:
         recipe["weights"] = job.recipe.weights.name
     return recipe

@@ -10,6 +10,8 @@ from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.cache import Stage, StageCache
 from edgeprune.data.pixels import Pixels
+from edgeprune.data.preparing import described
+from edgeprune.data.samples import IMAGE
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import ConfigError, MissingError
 from edgeprune.pipeline.job import Job
@@ -142,7 +144,12 @@ def _with_tokenizer(recipe: Recipe) -> DataPart:
 
     if recipe.data.vocabulary is not None or not recipe.model.startswith("hf:"):
         return recipe.data
-    return recipe.data.model_copy(update={"vocabulary": tokenizer_of(recipe.model)})
+    tokenizer = tokenizer_of(recipe.model)
+    if tokenizer is None and described(recipe.data).columns != (IMAGE,):
+        raise ConfigError(
+            f"{recipe.model}: no tokenizer.json or vocab.txt lies with it: give its own with --vocabulary"
+        )
+    return recipe.data.model_copy(update={"vocabulary": tokenizer})
 
 
 def _unpruned(recipe: Recipe, splits: Splits, progress: Progress) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,10 @@ from edgeprune.targets.target import Target
 from edgeprune.tensor import TensorSpec
 
 # Packages that decide what a stage leaves behind; another version is another stage.
-MAKERS = ("torch", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "numpy")
+MAKERS = (
+    *("torch", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "numpy"),
+    *("openvino", "pillow", "safetensors", "tokenizers", "transformers"),
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Job:
         """What the data say of the model, by the names under which a factory may take it."""
         info, preprocess = self.splits.info, self.splits.preprocess
         found: dict[str, Any] = {"classes": 1 if info.task == "regression" else len(info.classes), "task": info.task}
+        found["labels"] = list(info.classes)
         if isinstance(preprocess, Pixels):
             height, width, channels = preprocess.shape
             return found | {"input_shape": [channels, height, width]}
@@ -86,5 +91,9 @@ class Job:
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of the packages that make a bundle."""
-    return {package: metadata.version(package) for package in MAKERS}
+    """Installed versions of the packages that make a bundle; some are needed for some jobs only."""
+    found = {}
+    for package in MAKERS:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

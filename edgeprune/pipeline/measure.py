@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from edgeprune.backends.backend import Feeds
 from edgeprune.bench import EvalSplit, Settings, measure
-from edgeprune.bundle import CORE, MEASURED, REPORT, Bundle
+from edgeprune.bundle import CORE, MEASURED, REPORT, Bundle, sha256_of
 from edgeprune.cache import StageCache
 from edgeprune.choose import choose_default
 from edgeprune.data.judges import judge
@@ -22,6 +22,7 @@ from edgeprune.report.html import render, save
 from edgeprune.results import Environment, Measured, read_measured, write
 from edgeprune.targets.target import Target
 from edgeprune.transport.local import LocalTransport
+from edgeprune.user_code import sources
 from edgeprune.worker.probe import probe
 
 CODE = (
@@ -63,6 +64,7 @@ def measure_bundle(
         "bundle": bundle.sha256,
         "environment": TypeAdapter(Environment).validate_python(probe()).fingerprint(),
         "settings": TypeAdapter(Settings).dump_python(settings, mode="json"),
+        "metric": [sha256_of(path) for path in sources(recipe.data.metric, "metric")] if recipe.data.metric else [],
     }
     stage = cache.run("measure", inputs, work, code=CODE, progress=progress)
     measured = read_measured(stage.folder / MEASURED)

@@ -16,10 +16,10 @@ from safetensors.torch import save as serialize
 from edgeprune.bundle import sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.pixels import Pixels
-from edgeprune.data.preprocess import feeds
+from edgeprune.data.preprocess import feeds, matched
 from edgeprune.data.samples import Samples
 from edgeprune.errors import ConfigError, InputError
-from edgeprune.models.calling import inputs_of
+from edgeprune.models.calling import inputs_of, run
 from edgeprune.models.pretrained import is_pretrained
 from edgeprune.models.zoo import build, load_weights, source_hash
 from edgeprune.pipeline.job import Job
@@ -28,6 +28,7 @@ from edgeprune.prune import surgery
 from edgeprune.prune.magnitude import MagnitudePruner
 from edgeprune.train.evaluate import evaluate_parts
 from edgeprune.train.fit import Epoch, fit
+from edgeprune.train.loss import is_probability
 
 DENSE = "dense.safetensors"
 PRUNING = "pruning.json"
@@ -38,7 +39,7 @@ TIMED_STEPS = 4
 def train(job: Job) -> Stage:
     """Weights of the dense network: given, trained, or (speed only) as they were drawn. A pretrained one has them."""
     recipe = job.recipe
-    inputs: dict[str, Any] = {**_factory(job), "seed": recipe.seed}
+    inputs: dict[str, Any] = {**factory(job), "seed": recipe.seed}
     if recipe.weights is not None:
         if not recipe.weights.is_file():
             raise InputError(f"{recipe.weights}: no such weights file: check --weights or `weights:` in the recipe")
@@ -63,7 +64,7 @@ def train(job: Job) -> Stage:
 def prune(job: Job, dense: Stage) -> Stage:
     """The network without what its pruner removed, and what that was; whole where nothing is to be pruned."""
     recipe = job.recipe
-    inputs = {**_factory(job), "dense": dense, "prune": recipe.prune.model_dump()}
+    inputs = {**factory(job), "dense": dense, "prune": recipe.prune.model_dump()}
     inputs["align"] = job.target.channel_alignment
     if recipe.prune.pruner != "none" and not isinstance(job.splits.preprocess, Pixels):
         inputs["example"] = job.splits.fingerprint("calibrate")
@@ -140,6 +141,14 @@ def epoch_seconds(job: Job) -> float:
     return last.seconds * len(splits.digests["train"]) / len(some)
 
 
+def gives_probability(job: Job, model: torch.nn.Module) -> bool:
+    """Whether its answer is a single number that went through a sigmoid, so that 0.5 decides and not 0."""
+    tensors = {name: torch.from_numpy(array) for name, array in job.tensors("calibrate", 2).items()}
+    taken = {spec.name: name for spec, name in matched(inputs_of(model, job.specs), tensors, job.splits.info.name)}
+    answers = run(model, {given: tensors[name] for given, name in taken.items()})
+    return any(one.numel() == 2 and is_probability(one) for one in answers.values())
+
+
 def _is_trained_here(job: Job) -> bool:
     return job.recipe.weights is None and not job.untrained and not is_pretrained(job.recipe.model)
 
@@ -169,7 +178,8 @@ def _example(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in given.items()}
 
 
-def _factory(job: Job) -> dict[str, Any]:
+def factory(job: Job) -> dict[str, Any]:
+    """What the weights are drawn by: the model, its source, and what it is given."""
     return {"model": job.recipe.model, "source": source_hash(job.recipe.model), **job.arguments}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from edgeprune.bundle import Task, sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.errors import ConfigError, InputError, OutputError
+from edgeprune.graph.load import read_onnx
+from edgeprune.graph.quantized import is_quantized
 from edgeprune.metrics import Interval
 from edgeprune.pipeline import artifact, network
 from edgeprune.pipeline.job import Job
@@ -33,6 +36,8 @@ class Made:
 def train(job: Job, out: Path) -> Made:
     """Trained weights as safetensors, and how well they do in PyTorch on the splits that judge."""
     _check_module(job, "train")
+    if job.recipe.has_weights:
+        raise ConfigError(f"{job.recipe.model}: comes with its weights: nothing is to be trained")
     stage = network.train(job)
     scores = _scores(job, network.dense(job, stage))
     (file,) = _deliver({stage.folder / network.DENSE: out})
@@ -55,7 +60,8 @@ def export(job: Job, out: Path, cut: Path | None = None) -> Made:
     """The network as a clean ONNX file that computes the same; `cut`: what `prune` left, taken in its place."""
     _check_module(job, "export")
     if cut is not None:
-        weights: Stage | str = "".join(sha256_of(path) for path in _of_pruned(cut))
+        hashes = "".join(sha256_of(path) for path in _of_pruned(cut))
+        weights: Stage | str = f"{network.factory(job)['source']}{hashes}"
         load = partial(network.reloaded, job, cut)
     else:
         weights = network.train(job)
@@ -89,9 +95,13 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path) -
     offered = target.backends[backend].precisions
     if precision not in offered:
         raise ConfigError(f"target {target.name} does not execute {precision} in {backend}: {', '.join(offered)}")
-    _make_folder(out)
-    lowered = resolve(LOWER, backend, "backend")(file, target, precision, out)
-    return Made(tuple(lowered.files.values()), {"options": lowered.options})
+    if is_quantized(read_onnx(file)) != (precision == "int8"):
+        stands = "is quantized" if precision != "int8" else "is not quantized: `edgeprune quantize` does that"
+        raise ConfigError(f"{file}: {stands}: it cannot be lowered to {precision}")
+    with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
+        lowered = resolve(LOWER, backend, "backend")(file, target, precision, Path(folder))
+        files = _deliver({path: out / path.relative_to(folder) for path in lowered.files.values()})
+    return Made(files, {"options": lowered.options})
 
 
 def _of_pruned(folder: Path) -> list[Path]:
@@ -113,7 +123,8 @@ def _scores(job: Job, model: Any) -> dict[str, dict[str, Interval]]:
     """Score by split and metric; nothing of random weights or unlabelled rows."""
     found: dict[str, dict[str, Interval]] = {}
     for split in job.splits.reported if job.metrics else ():
-        judging = judge(job.splits, split, Task(job.splits.info.task, job.metrics))
+        threshold = 0.5 if network.gives_probability(job, model) else 0.0
+        judging = judge(job.splits, split, Task(job.splits.info.task, job.metrics, threshold))
         if judging is not None:
             answers = judging.answers(network.outputs(job, model, split))
             found[split] = {metric.name: judging.value(metric, answers) for metric in judging.metrics}

@@ -50,12 +50,12 @@ def _single(outputs: Mapping[str, Tensor], rows: int) -> Tensor:
 
 def _binary(score: Tensor, targets: Tensor) -> Tensor:
     with torch.autocast(score.device.type, enabled=False):  # logarithms near 0 want all the digits there are
-        if _is_probability(score):
+        if is_probability(score):
             return F.binary_cross_entropy(score.float(), targets.float())
         return F.binary_cross_entropy_with_logits(score.float(), targets.float())
 
 
-def _is_probability(score: Tensor) -> bool:
+def is_probability(score: Tensor) -> bool:
     """Whether a sigmoid was the last thing that was computed."""
     node = score.grad_fn
     while node is not None and node.name().startswith(RESHAPES):

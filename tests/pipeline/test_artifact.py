@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from edgeprune.errors import InputError, ModelError
@@ -75,11 +76,34 @@ def test_a_graph_whose_answers_nobody_judges_may_give_anything(job, onnx_file):
     assert [spec.name for spec in facts.outputs] == ["y", "z"]
 
 
-def test_a_single_score_behind_a_sigmoid_is_a_probability(job, onnx_file):
-    body = "(float[n, 1, 8, 8] x) => (float[n, 64] y) { f = Flatten(x) y = Sigmoid(f) }"
-    assert artifact.read_facts(artifact.adopt(replace(job(), untrained=True), onnx_file(body))).threshold == 0.5
-    body = "(float[n, 1, 8, 8] x) => (float[n, 64] y) { y = Flatten(x) }"
-    assert artifact.read_facts(artifact.adopt(replace(job(), untrained=True), onnx_file(body))).threshold == 0
+@pytest.mark.parametrize(
+    ("behind", "threshold"),
+    [
+        ("s = Sigmoid(g) y = Squeeze(s, one)", 0.5),
+        ("y = Sigmoid(g)", 0.5),
+        ("s = Sigmoid(g) y = Mul(s, s)", 0.0),
+        ("y = Squeeze(g, one)", 0.0),
+    ],
+)
+def test_a_single_score_behind_a_sigmoid_is_a_probability_in_whatever_shape(job, onnx_file, behind, threshold):
+    column = "<float[64, 1] w = {" + ", ".join(["0.01"] * 64) + "}, int64[1] one = {1}>"
+    shape = "float[n]" if "Squeeze" in behind else "float[n, 1]"
+    body = f"(float[n, 1, 8, 8] x) => ({shape} y) {column} {{ f = Flatten(x) g = MatMul(f, w) {behind} }}"
+    assert artifact.read_facts(artifact.adopt(replace(job(), untrained=True), onnx_file(body))).threshold == threshold
+
+
+def test_weights_beside_the_file_decide_what_is_adopted(job, onnx_file):
+    file = onnx_file(
+        "(float[n, 1, 8, 8] x) => (float[n, 10] y) " + DENSE + " { flat = Flatten(x) y = MatMul(flat, w) }"
+    )
+    model = onnx.load(file)
+    weight = model.graph.initializer[0]
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight), weight.name))
+    onnx.save(model, file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    before = artifact.adopt(job(), file)
+    weights = file.with_name("weights.bin")
+    weights.write_bytes(bytes(weights.stat().st_size))
+    assert artifact.adopt(job(), file).key != before.key
 
 
 def test_a_graph_that_is_not_there_is_one_line(job, tmp_path):
