@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCH := cnn-digits cnn-mnist lenet5-mnist resnet20-given resnet56-given
+BENCH := cnn-digits cnn-mnist lenet5-mnist resnet20-given resnet56-given lstm-sst2-kept bilstm-imdb-kept
 
 .DEFAULT_GOAL := help
-.PHONY: help compile bench test test-system check format clean
+.PHONY: help compile bench table test test-system check format clean
 
 help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench: $(READY)  ## Compile and measure the models of this machine into bench_re
 	    *) exit $$code ;; \
 	  esac; \
 	done
+
+table: $(READY)  ## Compile every model on every data set for every target, untrained, into docs/table.md
+	$(BIN)/python benchmarks/compile_table.py --out docs/table.md
 
 test: $(READY)  ## The tests: no network, no accelerator
 	$(BIN)/python -m pytest -m "not system and not device and not network"

@@ -24,11 +24,20 @@ from edgeprune.targets.target import Target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgeprune.pipeline.forecast import Forecast
+    from edgeprune.pipeline.job import Job
+
 OPTIONS = {
     "model": ("model",),
     "weights": ("weights",),
     "data": ("data", "name"),
     "calibration": ("data", "calibration"),
+    "preprocess": ("data", "preprocess"),
+    "vocabulary": ("data", "vocabulary"),
+    "length": ("data", "length"),
+    "task": ("data", "task"),
+    "metric": ("data", "metric"),
+    "inputs": ("data", "inputs"),
     "pruner": ("prune", "pruner"),
     "keep": ("prune", "keep"),
     "precision": ("quantize", "precision"),
@@ -55,7 +64,12 @@ IDLE = (
     Idle(
         ("weights", "keep", "epochs", "device"),
         "on an ONNX file, which is neither trained nor pruned",
-        lambda recipe, _: recipe.model.endswith(".onnx"),
+        lambda recipe, _: recipe.is_graph,
+    ),
+    Idle(
+        ("weights",),
+        "on a pretrained model, which brings its own",
+        lambda recipe, _: recipe.model.startswith("hf:"),
     ),
     Idle(
         ("weights", "epochs", "device", "max_drop"),
@@ -66,7 +80,7 @@ IDLE = (
     Idle(
         ("epochs", "device"),
         "where the weights are given and nothing is pruned, so that nothing is trained",
-        lambda recipe, _: recipe.weights is not None and recipe.prune.pruner == "none",
+        lambda recipe, _: recipe.has_weights and recipe.prune.pruner == "none",
     ),
 )
 
@@ -135,6 +149,47 @@ def compile_measured(
     return bundle, measured, verdict(measured, job.budgets, job.quantize.precision, allow_fallback=allow_fallback)
 
 
+def forecast(
+    options: Mapping[str, Any],
+    *,
+    target: str,
+    recipe: str | Path | None,
+    out: Path | str | None,
+    backends: Sequence[str],
+    speed_only: bool,
+    force: bool,
+    progress: Progress = SILENT,
+) -> Forecast:
+    """What `compile` would do with the same arguments; nothing is made."""
+    from edgeprune.pipeline import forecast as foreseen
+
+    job, device = recipe_with(options, recipe, speed_only=speed_only), load_target(target)
+    return foreseen.forecast(
+        job,
+        device,
+        out=Path(out) if out is not None else default_out(job, device),
+        backends=tuple(backends) or None,
+        cache=stage_cache(again=force),
+        speed_only=speed_only,
+        progress=progress,
+    )
+
+
+def job_with(
+    options: Mapping[str, Any],
+    *,
+    target: str = "cpu",
+    recipe: str | Path | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Job:
+    """A job to do single stages of (`pipeline.single`); `options` as `compile` takes them."""
+    from edgeprune.pipeline.compile import prepare
+
+    job = recipe_with(options, recipe)
+    return prepare(job, load_target(target), None, stage_cache(again=force), progress)
+
+
 def open(path: Path | str) -> Bundle:
     """Read and verify a bundle. Raises InputError where there is none, CorruptError where a file was altered."""
     return open_bundle(Path(path))
@@ -186,7 +241,7 @@ def recipe_with(options: Mapping[str, Any], recipe: str | Path | None = None, *,
     Other data bring their own splits and normalization, so a data option replaces the recipe's whole data part.
     Raises ConfigError where an option has no effect or an impossible value.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None and value != ()}
     if unknown := given.keys() - OPTIONS.keys():
         raise ConfigError(f"unknown options {sorted(unknown)}; known are {sorted(OPTIONS)}")
     raw: dict[str, Any] = {} if recipe is None else _read(recipe).model_dump(exclude_unset=True)

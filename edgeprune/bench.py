@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.backends import EFFECTIVE
+from edgeprune.backends.backend import Feeds
 from edgeprune.bundle import Bundle, Variant
 from edgeprune.errors import DataError, DeviceError, EdgePruneError
-from edgeprune.metrics import Interval, order_statistic_interval, paired_drop, snr_db, top1, wilson
+from edgeprune.judge import Judge
+from edgeprune.metrics import Interval, agreement, order_statistic_interval, snr_db, wilson
 from edgeprune.progress import SILENT, Progress
 from edgeprune.registry import resolve
 from edgeprune.results import Accuracy, Energy, Environment, Layer, Measurement
@@ -31,6 +33,7 @@ from edgeprune.transport.transport import Transport
 from edgeprune.worker.client import Client
 
 T = TypeVar("T")
+_Parts = dict[str, list[dict[str, NDArray[Any]]]]  # by variant: outputs by name, a part of the samples each
 
 NO_DEVICE = "no device"
 FLOAT_QDQ = {"graph_optimization": "disable"}
@@ -62,17 +65,21 @@ class Settings:
     warm_min_s: float = 0.1
     warm_max_s: float = 2.0
     energy_s: float = 10.0
+    judged: bool = True
+    """Whether the variants also answer all samples and are judged by that."""
     timeout_s: float = 600.0
     """For one command to one worker."""
 
 
 @dataclass(frozen=True)
 class EvalSplit:
-    """Samples that judge, preprocessed, by input name: [N, ...]; without labels only agreement can be told."""
+    """Samples that judge."""
 
     name: str
-    inputs: dict[str, NDArray[Any]]
-    labels: NDArray[np.int64] | None
+    batches: Callable[[], Iterator[Feeds]]
+    """All samples in order, preprocessed, a part at a time: arrays [N, ...] by input name."""
+    judge: Judge | None
+    """Scores what a variant answers to all of them; without one only agreement with the baseline can be told."""
 
 
 @dataclass
@@ -91,7 +98,7 @@ class _Found:
     wall_s: float = 0.0
     energy: Energy = field(default_factory=lambda: Energy(None, None, "not measured"))
     layers: tuple[Layer, ...] = ()
-    outputs: dict[str, NDArray[Any]] = field(default_factory=dict)  # by split: [N, ...]
+    outputs: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict)  # by split and name: [N, ...]
     source: str = "measured"
     warnings: list[str] = field(default_factory=list)
 
@@ -164,10 +171,8 @@ class _Site:
         for variant in variants:
             for role, path in self.bundle.files(variant).items():
                 self.transport.push(path, variant.files[role])
-        first = self.splits[0].inputs
-        self._push_inputs({name: array[:WARM_SAMPLES] for name, array in first.items()}, self.inputs())
-        for split in self.splits:
-            self._push_inputs(split.inputs, self.inputs(split.name))
+        first = next(self.splits[0].batches())
+        self.push_inputs({name: array[:WARM_SAMPLES] for name, array in first.items()}, self.inputs())
 
     @staticmethod
     def inputs(split: str = "") -> str:
@@ -177,15 +182,14 @@ class _Site:
     def client(self, name: str) -> Client:
         return Client(self.transport, name, timeout_s=self.settings.timeout_s)
 
-    def pull_outputs(self, remote: str) -> NDArray[Any]:
-        """The first output, [N, ...], of what `predict` left."""
+    def pull_outputs(self, remote: str) -> dict[str, NDArray[Any]]:
+        """The outputs [N, ...] by name that `predict` left."""
         local = self.folder / "outputs.npz"
         self.transport.pull(remote, local)
         with np.load(local, allow_pickle=False) as file:
-            scores: NDArray[Any] = file[self.bundle.core.outputs[0].name]
-        return scores
+            return {name: file[name] for name in file.files}
 
-    def _push_inputs(self, inputs: Mapping[str, Any], remote: str) -> None:
+    def push_inputs(self, inputs: Mapping[str, Any], remote: str) -> None:
         local = self.folder / "inputs.npz"
         np.savez(local, **inputs)
         self.transport.push(local, remote)
@@ -207,7 +211,8 @@ def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Pr
                 _each(running, _remember)
                 if restart == 0:
                     _each(running, partial(_explain, target, settings))
-                    _predict(site, running)
+                    if settings.judged:
+                        _predict(site, running)
     return environment
 
 
@@ -276,17 +281,24 @@ def _explain(target: Target, settings: Settings, one: _Found, client: Client) ->
 def _predict(site: _Site, running: Sequence[tuple[_Found, Client]]) -> None:
     """Every split through every worker; they work at the same time, for nothing is timed here."""
     for split in site.splits:
-        _each(running, partial(_ask_outputs, site, split.name))
-        _each(running, partial(_take_outputs, site, split.name))
+        parts: _Parts = {one.variant.name: [] for one, _ in running}
+        for feeds in split.batches():
+            site.push_inputs(feeds, site.inputs(split.name))
+            _each(running, partial(_ask_outputs, site, split.name))
+            _each(running, partial(_take_outputs, site, parts))
+        for one, _ in running:
+            if not one.unmeasured:
+                found = parts[one.variant.name]
+                one.outputs[split.name] = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
 def _ask_outputs(site: _Site, split: str, one: _Found, client: Client) -> None:
     client.send("predict", inputs=site.inputs(split), out=_outputs(one))
 
 
-def _take_outputs(site: _Site, split: str, one: _Found, client: Client) -> None:
+def _take_outputs(site: _Site, parts: _Parts, one: _Found, client: Client) -> None:
     client.receive()
-    one.outputs[split] = site.pull_outputs(_outputs(one))
+    parts[one.variant.name].append(site.pull_outputs(_outputs(one)))
 
 
 def _outputs(one: _Found) -> str:
@@ -324,7 +336,7 @@ def _record(
     measured_at: str,
 ) -> Measurement:
     core, variant = bundle.core, one.variant
-    accuracy = [_accuracy(split, one, baseline) for split in splits if split.name in one.outputs]
+    accuracy = [found for split in splits if split.name in one.outputs for found in _accuracy(split, one, baseline)]
     timed = not one.unmeasured and one is not baseline
     return Measurement(
         bundle=bundle.sha256,
@@ -334,7 +346,7 @@ def _record(
         backend=variant.backend,
         precision=variant.precision,
         size_bytes=bundle.size_bytes(variant),
-        accuracy=tuple(found for found in accuracy if found is not None),
+        accuracy=tuple(accuracy),
         unmeasured=one.unmeasured,
         failed=one.failed,
         environment=environment,
@@ -354,18 +366,25 @@ def _flat(nested: Sequence[Sequence[T]]) -> list[T]:
     return [item for inner in nested for item in inner]
 
 
-def _accuracy(split: EvalSplit, one: _Found, baseline: _Found) -> Accuracy | None:
-    """Top-1 with the paired drop; without labels agreement with the baseline, of which it has none with itself."""
-    samples = len(one.outputs[split.name])
-    classes, reference = top1(one.outputs[split.name]), top1(baseline.outputs[split.name])
-    if split.labels is None:
-        if one is baseline:
-            return None
-        same = wilson(int(np.sum(classes == reference)), samples)
-        return Accuracy("agreement", split.name, samples, same, None, one.source)
-    right = classes == split.labels
-    drop = None if one is baseline else paired_drop(reference == split.labels, right)
-    return Accuracy("top1", split.name, samples, wilson(int(right.sum()), samples), drop, one.source)
+def _accuracy(split: EvalSplit, one: _Found, baseline: _Found) -> Iterator[Accuracy]:
+    """Every metric with its paired drop; without labels agreement with the baseline, which has none with itself."""
+    outputs, reference = one.outputs[split.name], baseline.outputs[split.name]
+    if split.judge is None:
+        if one is not baseline and (scores := _scores(outputs)) is not None:
+            samples = len(outputs[scores])
+            same = wilson(round(samples * agreement(reference[scores], outputs[scores])), samples)
+            yield Accuracy("agreement", split.name, samples, same, None, one.source)
+        return
+    answers, before = split.judge.answers(outputs), split.judge.answers(reference)
+    for metric in split.judge.metrics:
+        drop = None if one is baseline else split.judge.drop(metric, before, answers)
+        value = split.judge.value(metric, answers)
+        yield Accuracy(metric.name, split.name, split.judge.samples, value, drop, one.source)
+
+
+def _scores(outputs: Mapping[str, NDArray[Any]]) -> str | None:
+    """The name of the first output that has several scores per sample."""
+    return next((name for name, array in outputs.items() if array.ndim == 2 and array.shape[1] > 1), None)
 
 
 def _busy(one: _Found) -> Iterator[str]:
@@ -376,6 +395,9 @@ def _busy(one: _Found) -> Iterator[str]:
 
 def _signal(splits: Sequence[EvalSplit], one: _Found, baseline: _Found) -> Iterator[str]:
     for split in splits:
-        if split.labels is None and split.name in one.outputs and one is not baseline:
-            decibels = snr_db(baseline.outputs[split.name], one.outputs[split.name])
-            yield f"{split.name}: no labels; signal-to-noise ratio against the baseline {decibels:.1f} dB"
+        if split.judge is None and split.name in one.outputs and one is not baseline:
+            reference = baseline.outputs[split.name]
+            found = {name: snr_db(reference[name], array) for name, array in one.outputs[split.name].items()}
+            name = min(found, key=lambda name: found[name])
+            of = f" of {name}, the worst of {len(found)} outputs" if len(found) > 1 else ""
+            yield f"{split.name}: no labels; signal-to-noise ratio{of} against the baseline {found[name]:.1f} dB"

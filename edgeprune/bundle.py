@@ -66,6 +66,22 @@ class Split:
     samples: int
     sha256: str
     """Over the samples' own hashes, in order."""
+    left_out: int = 0
+    """Rows that are not used because another split, which judges them, holds a copy."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of the model."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    name: str
+    """`classification`, `regression`, `question-answering` or `none`."""
+    metrics: tuple[str, ...]
+    """How answers are scored, budgets by the first; none where only agreement with the baseline can be told."""
+    threshold: float = 0.0
+    """Above it a single score means the second of two classes."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,7 @@ class Core:
     target: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    task: Task
     untrained: bool
     """Whether the weights are random, for speed only: then nothing is said of accuracy."""
     baseline: Variant

@@ -19,8 +19,9 @@ import shutil
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from edgeprune.bundle import sha256_of
@@ -92,6 +93,7 @@ class StageCache:
         if not resumable or self.again:
             shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(exist_ok=True)
+        begin = perf_counter()
         try:
             work(partial)
         except BaseException:
@@ -99,10 +101,54 @@ class StageCache:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         files = {path.relative_to(partial).as_posix(): sha256_of(path) for path in _files(partial)}
-        record = {"inputs": _plain(inputs), "files": files}
+        record = {"inputs": _plain(inputs), "files": files, "seconds": round(perf_counter() - begin, 3)}
         (partial / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """A stage that was asked for in a rehearsal."""
+
+    name: str
+    done: bool
+    last_seconds: float | None
+    """How long a stage of this name took when one was last done here, whatever its inputs."""
+
+
+@dataclass(frozen=True)
+class Rehearsal(StageCache):
+    """Goes through the motions: says which stages are done and which are not, and does none."""
+
+    asked: list[Rehearsed] = field(default_factory=list)
+
+    def run(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        work: Callable[[Path], None],
+        *,
+        code: tuple[str, ...],
+        resumable: bool = False,
+        progress: Progress = SILENT,
+    ) -> Stage:
+        """The stage as it is, or would be."""
+        key = _key(name, inputs, code)
+        folder = self.root / name / key
+        done = folder.is_dir() and not self.again and _damaged(folder) is None
+        self.asked.append(Rehearsed(name, done, _last_seconds(self.root / name)))
+        return Stage(name, key, folder, reused=done)
+
+
+def _last_seconds(place: Path) -> float | None:
+    records = [(path.stat().st_mtime, path) for path in place.glob(f"*/{RECORD}")]
+    for _, path in sorted(records, reverse=True):
+        try:
+            return float(json.loads(path.read_bytes())["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
 
 
 def code_version(packages: tuple[str, ...]) -> str:

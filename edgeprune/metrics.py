@@ -6,6 +6,10 @@ Accuracies and drops are fractions here; reports show them as percent and points
 from __future__ import annotations
 
 import math
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -86,3 +90,91 @@ def order_statistic_interval(samples: ArrayLike, q: float = 0.5, confidence: flo
     if lower < 1 or upper > n:
         return None
     return Interval(float(np.quantile(ordered, q)), float(ordered[lower - 1]), float(ordered[upper - 1]), confidence)
+
+
+def mean_interval(marks: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Interval of the mean of independent marks [N], by the central limit theorem."""
+    values = np.asarray(marks, np.float64)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    half = z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return Interval(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half, confidence)
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], float], samples: int, confidence: float = 0.95, resamples: int = 400
+) -> Interval:
+    """Percentile interval of a statistic of row numbers, by drawing rows with replacement (Efron, 1979).
+
+    The draws are always the same. For what is no mean of marks: F1, correlations, a user's own metric.
+    """
+    random = np.random.default_rng(0)
+    found = sorted(statistic(random.integers(0, samples, samples)) for _ in range(resamples))
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    estimate = statistic(np.arange(samples))
+    return Interval(estimate, min(estimate, float(low)), max(estimate, float(high)), confidence)
+
+
+def f1(predicted: ArrayLike, truth: ArrayLike) -> float:
+    """Harmonic mean of precision and recall of class 1; 0 where neither holds any."""
+    found, right = np.asarray(predicted) == 1, np.asarray(truth) == 1
+    both = int(np.sum(found & right))
+    return 2 * both / (int(found.sum()) + int(right.sum())) if both else 0.0
+
+
+def matthews(predicted: ArrayLike, truth: ArrayLike) -> float:
+    """Matthews' correlation (1975), for any number of classes as Gorodkin (2004) has it; 0 where one is constant."""
+    found, right = np.asarray(predicted, np.int64), np.asarray(truth, np.int64)
+    size = int(max(found.max(), right.max())) + 1
+    table = np.bincount(right * size + found, minlength=size * size).reshape(size, size).astype(np.float64)
+    of_truth, of_found, n = table.sum(1), table.sum(0), table.sum()
+    spread = (n * n - of_found @ of_found) * (n * n - of_truth @ of_truth)
+    return float((np.trace(table) * n - of_truth @ of_found) / math.sqrt(spread)) if spread > 0 else 0.0
+
+
+def pearson(a: ArrayLike, b: ArrayLike) -> float:
+    """Linear correlation; 0 where either is constant."""
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    x, y = x - x.mean(), y - y.mean()
+    spread = math.sqrt(float(x @ x) * float(y @ y))
+    return float(x @ y) / spread if spread else 0.0
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float:
+    """Correlation of the ranks; equal values share the mean of theirs."""
+    return pearson(_ranks(a), _ranks(b))
+
+
+def _ranks(a: ArrayLike) -> NDArray[np.float64]:
+    _, position, counts = np.unique(np.asarray(a), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: NDArray[np.float64] = (last - (counts - 1) / 2)[position]
+    return ranks
+
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def spans_equal(answers: Iterable[str], truths: Iterable[Sequence[str]]) -> NDArray[np.bool_]:
+    """Per question whether the answer equals one of the right ones, as SQuAD 1.1 compares them: without case,
+    punctuation, articles and spare blanks (Rajpurkar et al., 2016).
+    """
+    pairs = zip(answers, truths, strict=True)
+    return np.array([any(_words(one) == _words(right) for right in rights) for one, rights in pairs], bool)
+
+
+def span_f1(answers: Iterable[str], truths: Iterable[Sequence[str]]) -> NDArray[np.float64]:
+    """Per question the F1 of the answer's words, against the right answer that fits best (Rajpurkar et al., 2016)."""
+    pairs = zip(answers, truths, strict=True)
+    return np.array(
+        [max(_overlap(_words(one), _words(right)) for right in rights) for one, rights in pairs], np.float64
+    )
+
+
+def _words(text: str) -> list[str]:
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def _overlap(found: list[str], right: list[str]) -> float:
+    both = sum((Counter(found) & Counter(right)).values())
+    return 2 * both / (len(found) + len(right)) if both else 0.0

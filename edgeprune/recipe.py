@@ -47,6 +47,18 @@ class DataPart(_Part):
     name: str = "digits"
     """A data set's name or a folder."""
     normalize: Normalize | None = None
+    preprocess: Path | None = None
+    """A file that says what is done to samples; None: what the data set says."""
+    length: Annotated[int, Field(gt=2)] | None = None
+    """Tokens of a text at most; None: what the data set says."""
+    vocabulary: Path | None = None
+    """A WordPiece vocabulary or a tokenizer.json; None: that of bert-base-uncased, beside the data or from the hub."""
+    task: Literal["classification", "regression", "question-answering", "none"] | None = None
+    """What the model is asked; None: what the data set says."""
+    metric: str | None = None
+    """`file.py:function` of outputs by name and labels that scores answers in place of the data set's own metrics."""
+    inputs: tuple[str, ...] = ()
+    """`name:dtype[shape]` of the model's inputs, where they are not to be guessed."""
     train: Rows | None = None
     calibrate: Rows | None = None
     select: Rows | None = None
@@ -67,6 +79,10 @@ class TrainPart(_Part):
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: Annotated[float, Field(gt=0)] = 0.001
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of all steps over which the learning rate rises from 0."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of a step's gradient; None: as it is."""
     augment: bool = False
     """Pad by 4 pixels, crop at random, flip left-right: for natural images, not for digits."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -109,6 +125,16 @@ class Recipe(_Part):
     budgets: Budgets = Budgets()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
+    @property
+    def is_graph(self) -> bool:
+        """Whether the model comes as a graph, which is neither trained nor pruned."""
+        return self.model.endswith(".onnx")
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the model comes with trained weights."""
+        return self.weights is not None or self.is_graph or self.model.startswith("hf:")
+
 
 Part = TypeVar("Part", bound=BaseModel)
 
@@ -147,7 +173,7 @@ def validated(
             raise ConfigError(f"{where}: {unknown('key', '.'.join(path), _keys(kind, path[:-1]))}") from error
         key = (names or {}).get(path, f"{where}: {'.'.join(path)}")
         got = "" if fault["type"] == "missing" else f" (got {fault['input']!r})"
-        raise ConfigError(f"{key}: {fault['msg'].lower()}{got}") from error
+        raise ConfigError(f"{key}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{got}") from error
 
 
 def _keys(kind: type[BaseModel], path: tuple[str, ...]) -> list[str]:

@@ -56,7 +56,9 @@ def test_every_option_reaches_its_place_in_the_recipe():
     values = {
         "model": "lenet5", "weights": Path("w.safetensors"), "data": "mnist", "calibration": "mnist",
         "pruner": "magnitude", "keep": 0.25, "precision": "bf16", "max_drop": 2.0, "max_latency_ms": 1.5,
-        "max_size_mb": 0.1, "epochs": 3, "device": "cuda", "seed": 7,
+        "max_size_mb": 0.1, "epochs": 3, "device": "cuda", "seed": 7, "preprocess": Path("p.yaml"),
+        "vocabulary": Path("vocab.txt"), "length": 64, "task": "none", "metric": "score.py:score",
+        "inputs": ("x:float32[1,3]",),
     }  # fmt: skip
     assert values.keys() == OPTIONS.keys()
     recipe = recipe_with(values).model_dump()

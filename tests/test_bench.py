@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import onnx.reference
 import pytest
 
 from edgeprune.bench import EvalSplit, Settings, compare, measure
-from edgeprune.bundle import LayerPlan, Variant, seal
+from edgeprune.bundle import LayerPlan, Task, Variant, seal
 from edgeprune.errors import CorruptError, DataError, DeviceError
+from edgeprune.judge import METRICS, Judge, classified
 from edgeprune.metrics import paired_drop, snr_db, wilson
 from edgeprune.progress import Silent, SilentTask
 from edgeprune.results import Measured, read_measured, write
@@ -57,7 +59,16 @@ FILES = {
         },
     ),
 }
-SPLITS = (EvalSplit("select", {"x": X}, LABELS), EvalSplit("unlabelled", {"x": X[:30]}, None))
+JUDGE = Judge(LABELS, (METRICS["top1"],), partial(classified, classes=4))
+
+
+def parts(*sizes):
+    """Samples a part at a time: as many as `sizes` say, in order."""
+    ends = np.cumsum(sizes)
+    return lambda: ({"x": X[end - size : end]} for size, end in zip(sizes, ends, strict=True))
+
+
+SPLITS = (EvalSplit("select", parts(25, 35), JUDGE), EvalSplit("unlabelled", parts(30), None))
 
 
 def precision(name, file):
@@ -93,6 +104,7 @@ def bundle_of(tmp_path):
             "command": "none",
             "inputs": (TensorSpec("x", "float32", ("batch", 8)),),
             "outputs": (TensorSpec("y", "float32", ("batch", 4)),),
+            "task": Task("classification", ("top1",)),
             "baseline": variants[0],
             "variants": tuple(variants[1:]),
             **{name: {} for name in ("splits", "budgets", "pruning", "assumptions", "versions", "recipe")},

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bundle import Bundle, Variant, open_bundle, seal
+from edgeprune.bundle import Bundle, Task, Variant, open_bundle, seal
 from edgeprune.errors import CorruptError, InputError, UnknownNameError
 from edgeprune.tensor import TensorSpec
 
@@ -19,6 +19,7 @@ def bundle(tmp_path: Path) -> Bundle:
             "target": "cpu",
             "inputs": (TensorSpec("x", "float32", ("batch", 1, 8, 8)),),
             "outputs": (TensorSpec("y", "float32", ("batch", 10)),),
+            "task": Task("classification", ("top1",)),
             "untrained": False,
             "baseline": variant,
             "variants": (variant,),

@@ -7,7 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeprune.metrics import agreement, order_statistic_interval, paired_drop, snr_db, top1, wilson
+from edgeprune.metrics import (
+    agreement,
+    bootstrap,
+    f1,
+    matthews,
+    mean_interval,
+    order_statistic_interval,
+    paired_drop,
+    pearson,
+    snr_db,
+    span_f1,
+    spans_equal,
+    spearman,
+    top1,
+    wilson,
+)
 
 counts = st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -96,3 +111,97 @@ def test_an_order_statistic_interval_holds_the_median_and_ends_at_samples(sample
     assert interval is not None
     assert interval.low <= interval.estimate <= interval.high
     assert {interval.low, interval.high} <= set(samples)
+
+
+# Worked by hand: of four found two are right, of three right two are found.
+FOUND, RIGHT = [1, 1, 1, 1, 0, 0, 0, 0], [1, 1, 0, 0, 1, 0, 0, 0]
+
+
+def test_f1_weighs_what_is_found_against_what_is_right():
+    assert f1(FOUND, RIGHT) == pytest.approx(2 * (2 / 4) * (2 / 3) / (2 / 4 + 2 / 3))
+    assert f1([0, 0], [0, 1]) == 0
+
+
+def test_matthews_of_two_classes_is_his_formula():
+    both, only_found, only_right, neither = 2, 2, 1, 3
+    spread = (both + only_found) * (both + only_right) * (neither + only_found) * (neither + only_right)
+    assert matthews(FOUND, RIGHT) == pytest.approx((both * neither - only_found * only_right) / math.sqrt(spread))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=60))
+def test_matthews_of_two_classes_is_their_linear_correlation(pairs):
+    found, right = np.array(pairs).T
+    assert matthews(found, right) == pytest.approx(pearson(found, right), abs=1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=60), st.permutations(range(4)))
+def test_matthews_does_not_ask_what_classes_are_called(pairs, names):
+    found, right = np.array(pairs).T
+    renamed = np.array(names)
+    assert matthews(renamed[found], renamed[right]) == pytest.approx(matthews(found, right), abs=1e-9)
+    assert -1 - 1e-9 <= matthews(found, right) <= 1 + 1e-9
+
+
+floats = st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=3, max_size=40)
+
+
+@given(floats)
+def test_pearson_is_the_correlation_of_numpy(pairs):
+    a, b = np.array(pairs).T.round(3)
+    if np.ptp(a) and np.ptp(b):
+        assert pearson(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-6)
+    assert pearson(a, np.ones(len(a))) == 0
+
+
+@given(floats)
+def test_spearman_looks_at_the_order_only(pairs):
+    a, b = np.array(pairs).T.round(3)
+    assert spearman(a, b) == pytest.approx(spearman(np.exp(a / 50), b), abs=1e-9)
+    assert spearman(a, b) == pytest.approx(-spearman(-a, b), abs=1e-9)
+
+
+def test_equal_values_share_their_rank():
+    # Ranks of a: 1, 2.5, 2.5, 4.
+    assert spearman([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(pearson([1, 2.5, 2.5, 4], [1, 2, 3, 4]))
+
+
+def test_correlations_are_those_of_scipy():
+    stats = pytest.importorskip("scipy.stats")
+    random = np.random.default_rng(0)
+    a, b = random.integers(0, 9, 200), random.normal(size=200)
+    assert pearson(a, b) == pytest.approx(stats.pearsonr(a, b)[0])
+    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b)[0])
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "exact", "overlap"),
+    [
+        ("The Cat!", ["cat"], True, 1),  # neither case, articles nor punctuation
+        ("cat  sat", ["a cat sat"], True, 1),
+        ("the cat sat on a mat", ["cat sat"], False, 2 * (2 / 4) * 1 / (2 / 4 + 1)),
+        ("cat cat", ["cat"], False, 2 * (1 / 2) * 1 / (1 / 2 + 1)),  # a word counts as often as it is there
+        ("dog", ["cat", "the dog"], True, 1),  # the answer that fits best
+        ("", ["cat"], False, 0),
+        ("U.S.", ["us"], True, 1),
+        ("anthem", ["them"], False, 0),  # articles are words
+    ],
+)
+def test_answers_are_compared_as_squad_does(answer, right, exact, overlap):
+    assert spans_equal([answer], [right]).tolist() == [exact]
+    assert span_f1([answer], [right]).tolist() == [pytest.approx(overlap)]
+
+
+def test_drawing_rows_anew_gives_the_interval_of_a_mean():
+    values = np.random.default_rng(0).normal(size=400)
+    drawn, known = bootstrap(lambda rows: values[rows].mean(), 400), mean_interval(values)
+    assert drawn.estimate == pytest.approx(known.estimate)
+    assert drawn.low == pytest.approx(known.low, abs=0.03)
+    assert drawn.high == pytest.approx(known.high, abs=0.03)
+    assert drawn == bootstrap(lambda rows: values[rows].mean(), 400)
+
+
+def test_the_interval_of_a_mean_holds_its_level():
+    random = np.random.default_rng(0)
+    found = [mean_interval(random.exponential(size=200)) for _ in range(400)]
+    assert sum(one.low <= 1 <= one.high for one in found) / 400 == pytest.approx(0.95, abs=0.03)
+    assert mean_interval([3.0]).high == math.inf

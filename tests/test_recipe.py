@@ -21,7 +21,7 @@ def test_every_shipped_recipe_is_valid_and_names_things_that_exist(name):
     assert recipe.model in ZOO
     info = describe(recipe.data.name)
     if recipe.data.normalize:
-        assert len(recipe.data.normalize.mean) == len(recipe.data.normalize.std) == info.shape[2]
+        assert len(recipe.data.normalize.mean) == len(recipe.data.normalize.std) == info.preprocess.shape[2]
     judges = [getattr(recipe.data, role) or info.splits[role] for role in ("select", "report")]
     judges += [recipe.data.calibrate or info.splits["calibrate"], *recipe.data.also_report.values()]
     for i, a in enumerate(judges):

@@ -22,26 +22,52 @@ Feeds = Mapping[str, NDArray[Any]]
 def check_feeds(inputs: Sequence[TensorSpec], feeds: Feeds) -> None:
     """Refuse what a runtime would convert, broadcast or crash on. Raises DataError naming the input.
 
-    It stands in every timed inference of every runtime, so it only compares.
+    A free dimension takes any size, but the same wherever its name stands. This stands in every timed inference of
+    every runtime, so it only compares.
     """
     if len(feeds) != len(inputs):
         raise DataError(f"inputs {sorted(feeds)} given; the model takes {[spec.name for spec in inputs]}")
+    sizes: dict[str, int] = {}
     for spec in inputs:
         array = feeds.get(spec.name)
         if array is None:
             raise DataError(f"inputs {sorted(feeds)} given; the model takes {[spec.name for spec in inputs]}")
-        if array.shape != spec.shape or array.dtype != spec.dtype:
+        if array.dtype != spec.dtype or (array.shape != spec.shape and not _fits(array.shape, spec.shape, sizes)):
+            wanted = ", ".join(map(str, spec.shape))
+            known = ", ".join(f"{name} is {size}" for name, size in sizes.items() if name in spec.shape)
             raise DataError(
                 f"input '{spec.name}' is {array.dtype} {list(array.shape)}; the model takes "
-                f"{spec.dtype} {list(spec.shape)}"
+                f"{spec.dtype} [{wanted}]{known and f', where {known}'}"
             )
+
+
+def shown(feeds: Feeds) -> str:
+    """The inputs and their sizes in one line: `ids int64 [1, 7], mask int64 [1, 7]`."""
+    return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items())
+
+
+def batched_spec(name: str, dtype: str, shape: Sequence[int | str | None], batch: int) -> TensorSpec:
+    """An input as it is opened: a free leading dimension is the batch; another without a name is `<input>_<axis>`."""
+    sizes = [f"{name}_{axis}" if size is None else size for axis, size in enumerate(shape)]
+    lead = [batch if isinstance(size, str) else size for size in sizes[:1]]
+    return TensorSpec(name, dtype, (*lead, *sizes[1:]))
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...], sizes: dict[str, int]) -> bool:
+    """Whether a shape has the wanted sizes, and at a free dimension the one in `sizes`, noted there where it is new."""
+    if len(shape) != len(wanted):
+        return False
+    for size, want in zip(shape, wanted):  # noqa: B905  # a loop, and not strict: half the time of `all`
+        if size != want and (isinstance(want, int) or sizes.setdefault(want, size) != size):
+            return False
+    return True
 
 
 class Runner(Protocol):
     """A loaded engine. Device side: its module imports the standard library, NumPy and one runtime."""
 
     inputs: tuple[TensorSpec, ...]
-    """With the batch it was opened for."""
+    """With the batch it was opened for as leading dimension, where that is free; a str is a dimension of any size."""
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
 
@@ -68,8 +94,9 @@ class Load(Protocol):
     """Open the files of a variant on this device."""
 
     def __call__(self, files: Mapping[str, Path], options: Mapping[str, str], *, threads: int, batch: int) -> Runner:
-        """`files` by role (`model`: the ONNX file); `options` as `lower` wrote them; free dimensions become `batch`.
+        """`files` by role (`model`: the ONNX file); `options` as `lower` wrote them.
 
+        A free leading dimension of an input becomes `batch`; a fixed one stays, and so do free ones behind it.
         Raises MissingError where the runtime is not installed, CorruptError where the file cannot be parsed.
         """
         ...

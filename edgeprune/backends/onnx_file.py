@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.load import read_onnx
+from edgeprune.graph.specs import tensor_specs
 
 MODEL = "model.onnx"
 
@@ -16,8 +17,9 @@ MODEL = "model.onnx"
 def checked_copy(model_file: Path, out: Path) -> Path:
     """The file as `out`/model.onnx, byte for byte.
 
-    Raises ModelError where evidence could not be told apart (nodes without a name of their own) or a free dimension
-    could not be fixed (one without a name), and whatever reading it raises.
+    Raises ModelError where evidence could not be told apart (nodes without a name of their own) or the batch could not
+    be fixed (an input without known rank, or one size for the batch and for another dimension), and whatever reading
+    it raises.
     """
     _check_names(read_onnx(model_file), model_file)
     copy = out / MODEL
@@ -33,6 +35,11 @@ def _check_names(model: ir.Model, path: Path) -> None:
                 f"{path}: two nodes are called '{node.name or ''}' ({node.op_type}): name each differently"
             )
         seen.add(node.name)
-    for value in model.graph.inputs:
-        if value.shape is None or any(isinstance(size, ir.SymbolicDim) and size.value is None for size in value.shape):
-            raise ModelError(f"{path}: input '{value.name}' has a dimension without size or name: call it 'batch'")
+    shapes = {value.name: tensor_specs([value])[0].shape for value in model.graph.inputs}
+    behind = {size for shape in shapes.values() for size in shape[1:] if isinstance(size, str)}
+    for name, shape in shapes.items():
+        if shape and shape[0] in behind:
+            raise ModelError(
+                f"{path}: input '{name}' leads with '{shape[0]}', as a dimension behind the first is called:"
+                " rename one of them, for a leading dimension is the batch"
+            )

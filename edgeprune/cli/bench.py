@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeprune.cli.output import Output, output_options
+
+if TYPE_CHECKING:
+    from edgeprune.bundle import Bundle
 
 
 @click.command()
@@ -14,6 +18,8 @@ from edgeprune.cli.output import Output, output_options
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Timed per variant and restart.")
 @click.option("--restarts", type=click.IntRange(min=1), help="Processes per variant.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench_results"), show_default=True)
+@click.option("--compare", is_flag=True, help="Say whether the second of two is faster than the first, and how sure.")
+@click.option("--fail-if-slower", type=click.FloatRange(min=0), metavar="PCT", help="With --compare: end with 3.")
 @click.option("--resume", is_flag=True, help="Keep what was measured before on this machine in the same way.")
 @output_options
 def bench(
@@ -21,6 +27,8 @@ def bench(
     seconds: float | None,
     restarts: int | None,
     out: Path,
+    compare: bool,
+    fail_if_slower: float | None,
     resume: bool,
     output: Output,
 ) -> None:
@@ -28,7 +36,15 @@ def bench(
 
     Every variant takes turns with its baseline. Writes <out>/<target>/<bundle>.json with the timed samples, and
     <out>/README.md with one table over all that is there.
+
+    With --compare, two bundles, each written DIR or DIR:VARIANT (else its default), take turns in one run that answers
+    whether the second is faster. Nothing is kept of it.
     """
+    if compare:
+        _compare(bundles, seconds, restarts, fail_if_slower, output)
+        return
+    if fail_if_slower is not None:
+        raise click.UsageError("--fail-if-slower needs --compare: only what ran by turns can be told apart")
     from edgeprune.registry import require
 
     require("jinja2", "matplotlib", extra="compile")
@@ -54,3 +70,39 @@ def bench(
             found.append({"bundle": str(bundle.root), "file": str(kept)} | document(measured))
             pages += [page(measured, bundle.core), f"kept in {kept}\n"]
     output.show(found, *pages)
+
+
+def _compare(
+    named: tuple[Path, ...], seconds: float | None, restarts: int | None, fail_if_slower: float | None, output: Output
+) -> None:
+    if len(named) != 2:
+        raise click.UsageError(f"--compare takes two bundles, DIR or DIR:VARIANT: {len(named)} given")
+    from dataclasses import asdict, replace
+
+    from edgeprune.api import chosen_variant
+    from edgeprune.pipeline.compare import SETTINGS
+    from edgeprune.pipeline.compare import compare as compared
+
+    usual = SETTINGS
+    settings = replace(usual, seconds=seconds or usual.seconds, restarts=restarts or usual.restarts)
+    (a, of_a), (b, of_b) = (_named(path) for path in named)
+    with output.progress() as progress:
+        found = compared(a, chosen_variant(a, of_a), b, chosen_variant(b, of_b), settings=settings, progress=progress)
+    speedup, control = found.speedup, found.control
+    output.show(
+        {**asdict(found), "verdict": found.verdict},
+        f"A {found.a}: {found.p50_ms[0]:.4f} ms",
+        f"B {found.b}: {found.p50_ms[1]:.4f} ms",
+        f"B is {speedup.estimate:.3f}x as fast as A [{speedup.low:.3f}, {speedup.high:.3f}]: {found.verdict}",
+        f"control, A beside itself in the same run: {control.estimate:.3f}x [{control.low:.3f}, {control.high:.3f}]",
+    )
+    if fail_if_slower is not None:
+        found.check(fail_if_slower)
+
+
+def _named(path: Path) -> tuple[Bundle, str | None]:
+    """The bundle of DIR or DIR:VARIANT, and the variant."""
+    from edgeprune.bundle import open_bundle
+
+    folder, _, variant = (str(path), "", "") if path.is_dir() else str(path).rpartition(":")
+    return open_bundle(Path(folder or path)), variant or None

@@ -7,34 +7,25 @@ from typing import Any
 
 import click
 
-from edgeprune.cli.output import OneOf, Output, output_options
-
-# As in edgeprune.recipe, which is not imported before a command runs; a test holds the two together.
-PRUNERS = ("none", "magnitude")
-PRECISIONS = ("fp32", "bf16", "int8")
+from edgeprune.cli.job_options import job_options
+from edgeprune.cli.output import Output, output_options
 
 
 @click.command("compile")
 @click.argument("model", required=False)
-@click.option("--target", default="cpu", show_default=True, metavar="NAME", help="Device type, or a target file.")
+@job_options("target")
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Runtime; repeat for more.  [all]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.  [build/<model>-<target>]")
-@click.option("--data", metavar="NAME|DIR", help="Data set or image folder.  [digits]")
-@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Trained weights, as safetensors.")
-@click.option("--recipe", metavar="NAME|FILE", help="The whole job as YAML; other options override it.")
-@click.option("--calibration", metavar="NAME|FILE", help="Calibration set.")
-@click.option("--pruner", type=OneOf("pruner", PRUNERS), help="What decides what is removed.  [magnitude]")
-@click.option("--keep", type=float, metavar="FRACTION", help="Of the multiply-accumulates.  [0.5]")
-@click.option("--precision", type=OneOf("precision", PRECISIONS), help="The lowest that is made.  [int8]")
+@job_options("data", "weights", "recipe", "calibration", "preprocess", "vocabulary", "length", "inputs", "task")
+@job_options("metric", "pruner", "keep", "precision")
 @click.option("--max-drop", type=float, metavar="POINTS", help="Of accuracy that may be lost.  [1.0]")
 @click.option("--max-latency-ms", type=float, metavar="X", help="p50 at batch 1.")
 @click.option("--max-size-mb", type=float, metavar="X", help="On disk.")
-@click.option("--epochs", type=int, metavar="N", help="Of training, and again after pruning.  [30]")
-@click.option("--seed", type=int, metavar="N", help="Of all that is random.  [0]")
-@click.option("--device", metavar="NAME", help="Where training runs: cpu, cuda.  [cpu]")
+@job_options("epochs", "seed", "device")
 @click.option("--allow-fallback", is_flag=True, help="Accept layers that run in another precision than intended.")
 @click.option("--speed-only", is_flag=True, help="Leave the weights untrained; nothing is said of accuracy.")
-@click.option("--force", is_flag=True, help="Do finished stages again.")
+@job_options("force")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done, how long it takes and how large it gets.")
 @output_options
 def compile_(
     target: str,
@@ -44,6 +35,7 @@ def compile_(
     allow_fallback: bool,
     speed_only: bool,
     force: bool,
+    dry_run: bool,
     output: Output,
     **options: Any,
 ) -> None:
@@ -55,11 +47,29 @@ def compile_(
     from edgeprune.registry import require
 
     require("jinja2", "matplotlib", extra="compile")
-    from edgeprune.api import compile_measured
+    from edgeprune.api import compile_measured, forecast
     from edgeprune.bundle import REPORT
     from edgeprune.report.document import document
     from edgeprune.report.tables import page
 
+    if dry_run:
+        from dataclasses import asdict
+
+        from edgeprune.cli.foreseen import lines
+
+        with output.progress() as progress:
+            foreseen = forecast(
+                options,
+                target=target,
+                recipe=recipe,
+                out=out,
+                backends=backends,
+                speed_only=speed_only,
+                force=force,
+                progress=progress,
+            )
+        output.show(asdict(foreseen), *lines(foreseen))
+        return
     with output.progress() as progress:
         bundle, measured, error = compile_measured(
             options,

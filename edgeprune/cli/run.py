@@ -17,8 +17,8 @@ from edgeprune.cli.output import Output, output_options
 def run(bundle: Path, input_: Path, variant: str | None, output: Output) -> None:
     """Run samples through a variant on this machine.
 
-    FILE is an image, an .npy (a tensor in the model's own shape, or 8-bit images [N, H, W, C]) or an .npz by input
-    name. Images get the bundle's own preprocessing.
+    FILE is an image, a .txt (a text per line, of two texts a tab between them), an .npy (a tensor in the model's own
+    shape, or 8-bit images [N, H, W, C]) or an .npz by input name. Images and texts get the bundle's own preprocessing.
     """
     from dataclasses import asdict
 

@@ -6,10 +6,13 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from edgeprune import shipped
-from edgeprune.data.datasets import Samples, read
+from edgeprune.data.datasets import read
+from edgeprune.data.info import DatasetInfo
+from edgeprune.data.samples import Samples
 from edgeprune.errors import DataError
 from edgeprune.recipe import Rows, read_yaml
 
@@ -38,9 +41,9 @@ def load_calibration(name_or_path: str) -> CalibrationSet:
     return read_yaml(path, CalibrationSet)
 
 
-def verify(calibration: CalibrationSet, *, root: Path | None = None) -> Samples:
+def verify(calibration: CalibrationSet, info: DatasetInfo, *, root: Path | None = None) -> Samples:
     """Read the set's samples and return them. Raises DataError where they are not those it was made with."""
-    samples = read(calibration.rows, root=root)
+    samples = read(calibration.rows, info, root=root)
     found = content_hash(samples)
     if found != calibration.sha256:
         raise DataError(
@@ -51,8 +54,12 @@ def verify(calibration: CalibrationSet, *, root: Path | None = None) -> Samples:
 
 
 def content_hash(samples: Samples) -> str:
-    """Hash of shape, pixels and labels."""
-    digest = hashlib.sha256(repr(samples.images.shape).encode())
-    digest.update(samples.images.tobytes())
-    digest.update(samples.labels.astype("<i8").tobytes())
+    """Hash of shape and content of every column, and of the labels."""
+    digest = hashlib.sha256()
+    for column in samples.columns.values():
+        digest.update(repr(column.shape).encode())
+        digest.update(repr(column.tolist()).encode() if column.dtype == object else column.tobytes())
+    if samples.labels is not None:
+        numbers = np.issubdtype(samples.labels.dtype, np.integer)
+        digest.update(samples.labels.astype("<i8").tobytes() if numbers else repr(samples.labels.tolist()).encode())
     return digest.hexdigest()

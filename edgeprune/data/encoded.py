@@ -5,61 +5,110 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.errors import DataError
+from edgeprune.errors import ConfigError, DataError
 
 CHANNELS = {"L": 1, "RGB": 3}
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """Compressed images, their labels [N], and where each lies, for messages."""
+class Resize:
+    """Bring an image to one size: its shorter side to `shorter` (bilinear), then the middle `crop` x `crop` of it.
 
-    images: Sequence[bytes]
-    labels: NDArray[np.int64]
-    places: Sequence[str]
+    As networks for ImageNet are evaluated: 256, then 224.
+    """
+
+    shorter: int
+    crop: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.crop <= self.shorter:
+            raise ConfigError(f"resize to {self.shorter} and crop {self.crop}: the crop must lie within the image")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that come out."""
+        return (self.crop, self.crop)
+
+    def __call__(self, image: Any) -> Any:
+        """A PIL image in its new size."""
+        scale = self.shorter / min(image.size)
+        width, height = (max(self.shorter, round(side * scale)) for side in image.size)
+        left, top = (width - self.crop) // 2, (height - self.crop) // 2
+        return _bilinear(image, width, height).crop((left, top, left + self.crop, top + self.crop))
 
 
-def decode(encoded: Encoded) -> NDArray[np.uint8]:
-    """All images as [N, H, W, C].
+@dataclass(frozen=True)
+class Stretch:
+    """Bring an image to one size (bilinear), whatever its proportions."""
+
+    height: int
+    width: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that come out."""
+        return (self.height, self.width)
+
+    def __call__(self, image: Any) -> Any:
+        """A PIL image in its new size."""
+        return _bilinear(image, self.width, self.height)
+
+
+Resizing = Resize | Stretch
+
+
+def decode(images: Sequence[bytes], places: Sequence[str], resize: Resizing | None = None) -> NDArray[np.uint8]:
+    """All images as [N, H, W, C]; with `resize` in its size and in RGB, else as they are.
 
     Raises DataError naming the image that cannot be decoded, is not 8-bit grey or RGB, or has another shape than the
     first.
     """
-    shape = shape_of(encoded.images[0], encoded.places[0])
-    pixels = np.empty((len(encoded.images), *shape), np.uint8)
-    for image, place, out in zip(encoded.images, encoded.places, pixels, strict=True):
-        decoded = _pixels(image, place)
+    shape = shape_of(images[0], places[0], resize)
+    pixels = np.empty((len(images), *shape), np.uint8)
+    for image, place, out in zip(images, places, pixels, strict=True):
+        decoded = _pixels(image, place, resize)
         if decoded.shape != shape:
             raise DataError(
-                f"{place}: {_spelled(decoded.shape)}, but {encoded.places[0]} is {_spelled(shape)}: "
-                f"bring all images to one size and one mode"
+                f"{place}: {_spelled(decoded.shape)}, but {places[0]} is {_spelled(shape)}: "
+                f"bring all images to one size and one mode, or say how with --preprocess"
             )
         out[...] = decoded
     return pixels
 
 
-def shape_of(image: bytes, place: str) -> tuple[int, int, int]:
+def shape_of(image: bytes, place: str, resize: Resizing | None = None) -> tuple[int, int, int]:
     """Height, width and channels. Raises DataError where it cannot be decoded."""
-    height, width, channels = _pixels(image, place).shape
+    height, width, channels = _pixels(image, place, resize).shape
     return height, width, channels
 
 
-def _pixels(image: bytes, place: str) -> NDArray[np.uint8]:
+def _pixels(image: Any, place: str, resize: Resizing | None) -> NDArray[np.uint8]:
     from PIL import Image
 
+    if not isinstance(image, bytes):
+        raise DataError(f"{place}: holds no image bytes")
     try:
         with Image.open(io.BytesIO(image)) as opened:
+            if resize is not None and opened.mode in {"P", "RGBA", "CMYK", "LA", "L", "1"}:
+                opened = opened.convert("RGB")  # ImageNet holds some of each
             mode = opened.mode
-            pixels = np.asarray(opened)
+            pixels = np.asarray(opened if resize is None else resize(opened))
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{place}: not an image that can be decoded ({type(error).__name__})") from error
     if mode not in CHANNELS:
         raise DataError(f"{place}: image mode {mode}: convert it to 8-bit grey (L) or RGB")
     return pixels.reshape(*pixels.shape[:2], CHANNELS[mode])
+
+
+def _bilinear(image: Any, width: int, height: int) -> Any:
+    from PIL import Image
+
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _spelled(shape: tuple[int, ...]) -> str:

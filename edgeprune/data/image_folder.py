@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from edgeprune.data.encoded import Encoded
+from edgeprune.data.cells import Cells
+from edgeprune.data.samples import IMAGE
 from edgeprune.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -45,7 +44,7 @@ def scan(folder: Path) -> Listing:
     return Listing(classes, {name: tuple(rows) for name, rows in sorted(splits.items())})
 
 
-def read(rows: Sequence[tuple[Path, int]]) -> Encoded:
+def read(rows: Sequence[tuple[Path, int]]) -> Cells:
     """Read listed files. Raises DataError naming the one that cannot be read."""
     images = []
     for file, _ in rows:
@@ -53,4 +52,4 @@ def read(rows: Sequence[tuple[Path, int]]) -> Encoded:
             images.append(file.read_bytes())
         except OSError as error:
             raise DataError(f"{file}: cannot be read: {error.strerror}") from error
-    return Encoded(images, np.array([label for _, label in rows], np.int64), [str(file) for file, _ in rows])
+    return Cells({IMAGE: images, "label": [label for _, label in rows]}, [str(file) for file, _ in rows])

@@ -1,4 +1,4 @@
-"""One file as a model's input: a tensor as it is, images after the bundle's own preprocessing."""
+"""One file as a model's input: a tensor as it is, images and text after the bundle's own preprocessing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.data.encoded import Encoded, decode
-from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.encoded import decode
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.preprocess import Preprocess, feeds
+from edgeprune.data.samples import objects
+from edgeprune.data.wordpiece import WordPiece
 from edgeprune.errors import DataError
 from edgeprune.registry import require
 from edgeprune.tensor import TensorSpec
@@ -27,27 +30,60 @@ def read_input(
 ) -> Arrays:
     """The samples in a file, [N, ...] by input name.
 
-    `.npz` holds an array per input name (those named in `others` are left aside), `.npy` the only input's; anything
-    else is read as an image. An array of the input's own dtype and shape, with or without N, is taken as it is; 8-bit
-    images [N, H, W, C] or [H, W, C] go through `preprocess`. Raises DataError naming what does not fit.
+    `.npz` holds an array per input name (those named in `others` are left aside), `.npy` the only input's, `.txt` a
+    sample per line, of pairs with a tab between them; anything else is read as an image. An array of the input's own
+    dtype and shape, with or without N, is taken as it is; text and 8-bit images [N, H, W, C] or [H, W, C] go through
+    `preprocess`. Raises DataError naming what does not fit.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
+    if path.suffix == ".txt":
+        return feeds(inputs, _tokens(path, inputs, preprocess), str(path))
     if path.suffix == ".npz":
         arrays = _by_name(path, [spec.name for spec in inputs], others)
-    elif len(inputs) > 1:
-        names = ", ".join(spec.name for spec in inputs)
-        raise DataError(f"{path}: the model has {len(inputs)} inputs: give an .npz that holds {names}")
-    elif path.suffix == ".npy":
-        arrays = {inputs[0].name: _array(path)}
     else:
-        require("PIL", extra="compile")
-        arrays = {inputs[0].name: decode(Encoded([_bytes(path)], np.zeros(1, np.int64), [str(path)]))}
+        arrays = {inputs[0].name: _only(path, inputs, preprocess)}
     fitted = {spec.name: _fitted(arrays[spec.name], spec, preprocess, path) for spec in inputs}
     if len({len(array) for array in fitted.values()}) > 1:
         told = ", ".join(f"{len(array)} of {name}" for name, array in fitted.items())
         raise DataError(f"{path}: as many samples are needed of every input: {told}")
     return fitted
+
+
+def _tokens(path: Path, inputs: Sequence[TensorSpec], preprocess: Preprocess | None) -> Arrays:
+    if not isinstance(preprocess, WordPiece):
+        what = "8-bit images or " if isinstance(preprocess, Pixels) else ""
+        raise DataError(f"{path}: is text; the model takes {what}numbers: {', '.join(spec.name for spec in inputs)}")
+    try:
+        lines = _bytes(path).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: no text in UTF-8 ({error.reason} at byte {error.start})") from error
+    if not lines:
+        raise DataError(f"{path}: is empty: one sample per line is needed")
+    names = preprocess.text.columns
+    if len(names) == 1:
+        return preprocess({names[0]: objects(lines)})
+    pairs = [line.split("\t") for line in lines]
+    for number, pair in enumerate(pairs, 1):
+        if len(pair) != len(names):
+            raise DataError(f"{path} line {number}: {len(pair)} texts; {' <tab> '.join(names)} is needed")
+    columns = zip(*pairs, strict=True)
+    return preprocess({name: objects(column) for name, column in zip(names, columns, strict=True)})
+
+
+def _only(path: Path, inputs: Sequence[TensorSpec], preprocess: Preprocess | None) -> NDArray[Any]:
+    """The array or image of a model's only input."""
+    if isinstance(preprocess, WordPiece) and path.suffix != ".npy":
+        names = " <tab> ".join(preprocess.text.columns)
+        raise DataError(f"{path}: the model takes text: give a .txt with {names} in each line, or an .npz of tokens")
+    if len(inputs) > 1:
+        names = ", ".join(spec.name for spec in inputs)
+        raise DataError(f"{path}: the model has {len(inputs)} inputs: give an .npz that holds {names}")
+    if path.suffix == ".npy":
+        return _array(path)
+    require("PIL", extra="compile")
+    resize = preprocess.resize if isinstance(preprocess, Pixels) else None
+    return decode([_bytes(path)], [str(path)], resize)
 
 
 def _by_name(path: Path, names: Sequence[str], others: Sequence[str]) -> Arrays:
@@ -93,7 +129,7 @@ def _bytes(path: Path) -> bytes:
 
 def _fitted(array: NDArray[Any], spec: TensorSpec, preprocess: Preprocess | None, path: Path) -> NDArray[Any]:
     """The array with its first dimension for the samples."""
-    if array.dtype == np.uint8 and spec.dtype != "uint8" and preprocess is not None:
+    if array.dtype == np.uint8 and spec.dtype != "uint8" and isinstance(preprocess, Pixels):
         return _preprocessed(array, spec, preprocess, path)
     batched = array[None] if array.ndim == len(spec.shape) - 1 else array
     if array.dtype != spec.dtype or not _fits(batched, spec):
@@ -103,9 +139,9 @@ def _fitted(array: NDArray[Any], spec: TensorSpec, preprocess: Preprocess | None
     return np.ascontiguousarray(batched)
 
 
-def _preprocessed(array: NDArray[Any], spec: TensorSpec, preprocess: Preprocess, path: Path) -> NDArray[Any]:
+def _preprocessed(array: NDArray[Any], spec: TensorSpec, preprocess: Pixels, path: Path) -> NDArray[Any]:
     images = array[None] if array.ndim == 3 else array
-    shape = _image_shape(spec)
+    shape = _image_shape(spec, preprocess)
     if images.ndim != 4 or len(images) == 0 or any(a != b for a, b in zip(images.shape[1:], shape, strict=True) if b):
         raise DataError(f"{path}: '{spec.name}' is {array.dtype} {list(array.shape)}; {_wanted(spec, preprocess)}")
     if images.max() > preprocess.levels:
@@ -113,7 +149,7 @@ def _preprocessed(array: NDArray[Any], spec: TensorSpec, preprocess: Preprocess,
             f"{path}: pixels go up to {images.max()}; this model was made with images from 0 to {preprocess.levels:g}:"
             " scale them"
         )
-    return preprocess(images)
+    return preprocess.normalized(images)
 
 
 def _fits(array: NDArray[Any], spec: TensorSpec) -> bool:
@@ -125,15 +161,19 @@ def _fits(array: NDArray[Any], spec: TensorSpec) -> bool:
     return all(rest) and (batch or len(array) % int(spec.shape[0]) == 0)
 
 
-def _image_shape(spec: TensorSpec) -> tuple[int, ...]:
+def _image_shape(spec: TensorSpec, preprocess: Pixels) -> tuple[int, ...]:
     """Height, width and channels; 0 where the size is free. All free where the input is no image."""
     sizes = [size if isinstance(size, int) else 0 for size in spec.shape]
-    return (sizes[2], sizes[3], sizes[1]) if len(sizes) == 4 else (0, 0, 0)
+    if len(sizes) != 4:
+        return (0, 0, 0)
+    return (sizes[2], sizes[3], sizes[1]) if preprocess.layout == "NCHW" else tuple(sizes[1:])
 
 
 def _wanted(spec: TensorSpec, preprocess: Preprocess | None) -> str:
     shape = "[" + ", ".join(map(str, spec.shape)) + "]"
-    images = ""
-    if preprocess is not None and len(spec.shape) == 4:
-        images = " or 8-bit images [N, " + ", ".join(str(size or "any") for size in _image_shape(spec)) + "]"
-    return f"the model takes {spec.dtype} {shape}{images}"
+    other = ""
+    if isinstance(preprocess, Pixels) and len(spec.shape) == 4:
+        other = " or 8-bit images [N, " + ", ".join(str(size or "any") for size in _image_shape(spec, preprocess)) + "]"
+    if isinstance(preprocess, WordPiece):
+        other = ", or a .txt with " + " <tab> ".join(preprocess.text.columns) + " in each line"
+    return f"the model takes {spec.dtype} {shape}{other}"

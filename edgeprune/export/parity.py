@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,50 +13,60 @@ from torch import nn
 
 from edgeprune.backends import LOAD
 from edgeprune.errors import DataError, MissingError, ModelError
+from edgeprune.models.calling import run
 from edgeprune.registry import resolve
 
 OPTIONS: dict[str, dict[str, str]] = {"ort": {}, "openvino": {"INFERENCE_PRECISION_HINT": "f32"}}
 BATCHES = (2, 5)
 """Two sizes, so that a batch that was baked in shows."""
+SAMPLES = max(BATCHES)
+"""As many are needed."""
 TOLERANCE = 1e-4
 """Of the largest output, or of 1 where that is smaller: float32 sums in another order differ by about 1e-6."""
 
 
-def check(model: nn.Module, file: Path, example: NDArray[Any]) -> float:
-    """Return the largest absolute difference between `model` and `file` on the first samples of `example` [N, C, H, W].
+def check(model: nn.Module, file: Path, feeds: Mapping[str, NDArray[Any]]) -> float:
+    """Return the largest absolute difference between `model` and `file` on the first samples of `feeds`.
 
-    Raises DataError where `example` has fewer samples than are needed, ModelError where a runtime differs by more
-    than TOLERANCE.
+    `feeds` holds the model's inputs by name, [N, ...] each. Raises DataError where there are fewer samples than are
+    needed, ModelError where a runtime differs by more than TOLERANCE.
     """
-    if len(example) < max(BATCHES):
-        raise DataError(f"{len(example)} samples were given to compare {file} with: {max(BATCHES)} are needed")
+    if (fewest := min(map(len, feeds.values()))) < SAMPLES:
+        raise DataError(f"{fewest} samples were given to compare {file} with: {SAMPLES} are needed")
     worst = 0.0
-    for runtime, options in OPTIONS.items():
-        for batch in BATCHES:
+    for batch in BATCHES:
+        given = {name: array[:batch] for name, array in feeds.items()}
+        expected = _torch_outputs(model, given)
+        for runtime, options in OPTIONS.items():
             try:
                 runner = resolve(LOAD, runtime, "backend")({"model": file}, options, threads=1, batch=batch)
             except MissingError:
                 continue
             with runner:
-                x = example[:batch]
-                outputs = runner.infer({runner.input_names[0]: x})
-                found = [outputs[name] for name in runner.output_names]
-            for expected, output in zip(_torch_outputs(model, x), found, strict=True):
-                difference = float(np.max(np.abs(expected - output)))
+                found = runner.infer({name: given[name] for name in runner.input_names})
+            for name, wanted in expected.items():
+                difference = _difference(wanted, found[name])
                 # `not <=` so that NaN fails
-                if not difference <= TOLERANCE * max(1.0, float(np.max(np.abs(expected)))):
+                if not difference <= TOLERANCE * max(1.0, float(np.max(np.abs(wanted)))):
+                    which = f"'{name}' of " if len(expected) > 1 else ""
                     raise ModelError(
-                        f"{file}: {runtime} at batch {batch} differs from the torch model by {difference:.3g}"
+                        f"{file}: {which}{runtime} at batch {batch} differs from the torch model by {difference:.3g}"
                         f" (allowed {TOLERANCE:g}): the export is not faithful"
                     )
                 worst = max(worst, difference)
     return worst
 
 
-def _torch_outputs(model: nn.Module, x: NDArray[Any]) -> list[NDArray[Any]]:
+def _difference(wanted: NDArray[Any], found: NDArray[Any]) -> float:
+    if wanted.shape != found.shape:
+        return float("inf")
+    return float(np.max(np.abs(wanted.astype(np.float64) - found.astype(np.float64)), initial=0.0))
+
+
+def _torch_outputs(model: nn.Module, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     training = model.training
     model.eval()
     with torch.no_grad():
-        result = model(torch.from_numpy(x))
+        outputs = run(model, {name: torch.from_numpy(array) for name, array in feeds.items()})
     model.train(training)
-    return [one.numpy() for one in (result if isinstance(result, tuple | list) else (result,))]
+    return {name: one.numpy() for name, one in outputs.items()}

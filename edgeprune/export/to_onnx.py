@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import io
 import logging
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from edgeprune.graph.cleanup import clean
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
+from edgeprune.models.calling import INPUT, inputs_of, run
 from edgeprune.progress import SILENT, Progress
 from edgeprune.tensor import TensorSpec
 
-INPUT, OUTPUT = "input", "output"
+Example = Mapping[str, Tensor]
+"""A module's inputs by name."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,15 @@ class Exported:
 
 
 def export(
-    model: nn.Module, input_shape: tuple[int, int, int], out: Path, *, opset: int = 20, progress: Progress = SILENT
+    model: nn.Module, specs: Sequence[TensorSpec], out: Path, *, opset: int = 20, progress: Progress = SILENT
 ) -> Exported:
-    """Write `model`, in evaluation mode, for float images [batch, C, H, W] with a free batch.
+    """Write `model`, in evaluation mode, for those of the data's tensors that it takes, with a free batch.
 
     Every weight keeps its torch name and every layer is named after its weight. Raises ModelError where the module
-    cannot take such an input or neither exporter can translate it, OSError where the file cannot be written.
+    cannot take such inputs or neither exporter can translate it, OSError where the file cannot be written.
     """
-    example = torch.zeros(2, *input_shape)
+    inputs = inputs_of(model, specs)
+    example = {spec.name: torch.zeros(spec.fixed(batch=2), dtype=getattr(torch, spec.dtype)) for spec in inputs}
     with progress.task("export", total=2) as task, _evaluating(model):
         outputs = _output_names(model, example)
         with _quiet():
@@ -72,22 +76,21 @@ def export(
     return Exported(out, tensor_specs(graph.graph.inputs), tensor_specs(graph.graph.outputs), exporter, notes)
 
 
-def _output_names(model: nn.Module, example: Tensor) -> list[str]:
-    """Run the module once; `output`, or `output_0`, `output_1`, ... where it returns several."""
+def _output_names(model: nn.Module, example: Example) -> list[str]:
+    """Run the module once; the names of what it returns."""
     try:
         with torch.no_grad():
-            result = model(example)
+            return list(run(model, example))
+    except ModelError:
+        raise
     except Exception as error:  # a user's module may raise anything
-        shape = list(example.shape)
-        raise ModelError(f"{_name(model)} fails on an input of {shape}: {_reason(error)}") from error
-    results = result if isinstance(result, tuple | list) else (result,)
-    if not all(isinstance(one, Tensor) for one in results):
-        raise ModelError(f"{_name(model)} returns {type(result).__name__}: return a tensor or a tuple of tensors")
-    return [OUTPUT] if len(results) == 1 else [f"{OUTPUT}_{index}" for index in range(len(results))]
+        shapes = [list(one.shape) for one in example.values()]
+        given = shapes[0] if len(shapes) == 1 else shapes
+        raise ModelError(f"{_name(model)} fails on an input of {given}: {_reason(error)}") from error
 
 
 def _translate(
-    model: nn.Module, example: Tensor, opset: int, outputs: list[str]
+    model: nn.Module, example: Example, opset: int, outputs: list[str]
 ) -> tuple[ir.Model, str, tuple[str, ...]]:
     try:
         return _by_dynamo(model, example, opset, outputs), "dynamo", ()
@@ -101,14 +104,16 @@ def _translate(
     return traced, "legacy", (f"exported by tracing, because torch.export refused: {refused}",)
 
 
-def _by_dynamo(model: nn.Module, example: Tensor, opset: int, outputs: list[str]) -> ir.Model:
+def _by_dynamo(model: nn.Module, example: Example, opset: int, outputs: list[str]) -> ir.Model:
+    positional, named = _arguments(model, example)
     program = torch.onnx.export(
         model,
-        (example,),
+        positional,
+        kwargs=named,
         dynamo=True,
         opset_version=opset,
-        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
-        input_names=[INPUT],
+        dynamic_shapes=_free_batches(model, example),
+        input_names=list(example),
         output_names=outputs,
         verbose=False,
     )
@@ -116,24 +121,39 @@ def _by_dynamo(model: nn.Module, example: Tensor, opset: int, outputs: list[str]
     return ir.from_proto(program.model_proto)
 
 
-def _by_tracing(model: nn.Module, example: Tensor, opset: int, outputs: list[str]) -> ir.Model:
+def _by_tracing(model: nn.Module, example: Example, opset: int, outputs: list[str]) -> ir.Model:
     buffer: Any = io.BytesIO()
+    positional, named = _arguments(model, example)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TracerWarning)
         torch.onnx.export(
             model,
-            (example,),
+            positional,
             buffer,
+            kwargs=named,
             dynamo=False,
             opset_version=opset,
-            input_names=[INPUT],
+            input_names=list(example),
             output_names=outputs,
-            dynamic_axes={name: {0: BATCH} for name in (INPUT, *outputs)},
+            dynamic_axes={name: {0: BATCH} for name in (*example, *outputs)},
         )
     for warning in caught:
         if isinstance(warning.message, TracerWarning):  # from there on the trace is right for this one input only
             raise warning.message
     return ir.from_proto(onnx.load_from_string(buffer.getvalue()))
+
+
+def _arguments(model: nn.Module, example: Example) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """What it takes by its place, and what by name."""
+    if example.keys() == {INPUT} and INPUT not in inspect.signature(model.forward).parameters:
+        return (example[INPUT],), {}
+    return (), dict(example)
+
+
+def _free_batches(model: nn.Module, example: Example) -> Any:
+    batch = {0: torch.export.Dim(BATCH)}
+    positional, named = _arguments(model, example)
+    return tuple(batch for _ in positional) or dict.fromkeys(named, batch)
 
 
 def _restore_names(graph: ir.Model, model: nn.Module) -> None:

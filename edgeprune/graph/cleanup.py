@@ -12,30 +12,33 @@ from onnx_ir.passes import common
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.fusion import NoGuardAgainstNothing, OneTranspose, ScaleBehindProduct
-from edgeprune.graph.layers import as_layer, weighted_layers
+from edgeprune.graph.layers import RECURRENT, as_layer, weighted_layers
+from edgeprune.graph.load import has_operator
 from edgeprune.graph.load import opset as opset_of
+from edgeprune.graph.quantized import float_name, stored_weight
 
 OPSET = 20
 """The newest that TensorRT 10.3 (JetPack 6) reads; all that INT8 needs."""
 
 
-def clean(model: ir.Model, *, opset: int = OPSET) -> ir.Model:
+def clean(model: ir.Model, *, opset: int = OPSET, keep_quantized: bool = False) -> ir.Model:
     """Return the model at `opset`, constants folded, without metadata or dead ends, as the passes below describe.
 
     Batch normalization goes into the convolution before it; weights keep their names. A clean graph stays as it is.
-    Raises ModelError where the model uses what that opset cannot express.
+    What stands in the branches of an If or the body of a Loop is left alone.
+    With `keep_quantized` nothing is folded, rewritten or brought to `opset`, only named, and rid of what is not needed:
+    a graph with Q/DQ pairs gives the same numbers, bit for bit.
+    Raises ModelError naming the node where the model uses what that opset cannot express, an operator that is not
+    ONNX's own, sequences, or weights other than float32.
     """
+    graph = common.InlinePass()(model.clone()).model
+    _check_standard(graph)
+    if not keep_quantized:
+        graph = _simplified(_at_opset(graph, opset))
     passes = ir.passes.Sequential(
-        common.InlinePass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.RemoveInitializersFromInputsPass(),
-        common.IdentityEliminationPass(),
-        MeanToGlobalPool(),
-        WholePoolToGlobalPool(),
-        ReluBeforePool(),
-        OneTranspose(),
-        ScaleBehindProduct(),
-        NoGuardAgainstNothing(),
+        *(() if keep_quantized else REWRITES),
         common.RemoveUnusedNodesPass(),
         common.RemoveUnusedOpsetsPass(),
         common.TopologicalSortPass(),
@@ -43,7 +46,7 @@ def clean(model: ir.Model, *, opset: int = OPSET) -> ir.Model:
         common.ShapeInferencePass(),
         common.ClearMetadataAndDocStringPass(),
     )
-    cleaned = passes(_simplified(_at_opset(model, opset))).model
+    cleaned = passes(graph).model
     cleaned.producer_name, cleaned.producer_version = "edgeprune", None
     cleaned.metadata_props.clear()
     return cleaned
@@ -99,10 +102,22 @@ class ReluBeforePool(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(pools))
 
 
+REWRITES = (
+    common.IdentityEliminationPass(),
+    MeanToGlobalPool(),
+    WholePoolToGlobalPool(),
+    ReluBeforePool(),
+    OneTranspose(),
+    ScaleBehindProduct(),
+    NoGuardAgainstNothing(),
+)
+
+
 class NameNodes(ir.passes.InPlacePass):
     """Name nodes that only a counter named: a layer after its weight, any other after its kind; its values after it.
 
-    node_Conv_371(x, layer1.0.conv1.weight)   becomes   layer1.0.conv1;   the second Relu   becomes   relu_2
+    node_Conv_371(x, layer1.0.conv1.weight)   becomes   layer1.0.conv1;   the second Relu   becomes   relu_2.
+    A layer whose weight only a counter named, as a transposed one, is called like its module, where that is told.
     """
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -111,6 +126,7 @@ class NameNodes(ir.passes.InPlacePass):
         counted = [node for node in model.graph if counts[node.name] > 1 or _COUNTER.fullmatch(node.name or "")]
         nodes = counts.keys() - {node.name for node in counted}
         values: set[str | None] = {*ir.convenience.create_value_mapping(model.graph)}
+        values |= {output.name for node in model.graph.all_nodes() for output in node.outputs}  # also of inner graphs
         values -= {output.name for node in counted for output in _inner_outputs(node)}
         for node in counted:
             node.name = _take(_own_name(node), nodes)
@@ -123,10 +139,41 @@ _COUNTER = re.compile(r"(node_.*|\w+_\d+)?")
 """What exporters call a node they know nothing of: nothing, `node_relu_3`, `Conv_12`."""
 
 
+_NUMBER = re.compile(r"((val|_v|t)_)?\d+|onnx::\w+|unsqueeze(_\d+)?")
+"""What exporters call a tensor they know nothing of: `val_92`, `347`, `onnx::MatMul_347`; `unsqueeze_2`."""
+
+
 def _own_name(node: ir.Node) -> str:
-    if layer := as_layer(node):
+    if (weight := stored_weight(node)) is not None:
+        name = float_name(str(weight.name))
+        return (_is_number(name) and _module(node)) or name.removesuffix(".weight")
+    if node.op_type in RECURRENT and (name := _recurrent_name(node) or _module(node)):
+        return name
+    if node.op_type == "Gather" and (layer := as_layer(node)) is not None and not _is_number(layer.weight):
         return layer.weight.removesuffix(".weight")
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.op_type).lower()
+
+
+def _recurrent_name(node: ir.Node) -> str:
+    weight = str(node.inputs[1].name) if node.inputs[1] is not None else ""
+    return weight.removesuffix(RECURRENT_WEIGHTS[0]) if weight.endswith(RECURRENT_WEIGHTS[0]) else ""
+
+
+def _module(node: ir.Node) -> str:
+    """The torch module that a node came from: as torch.export noted it, as its path, or as its bias is called."""
+    scopes = re.findall(r"'([^']*)'", node.metadata_props.get("pkg.torch.onnx.name_scopes", ""))
+    if scopes[-2:-1] and scopes[-2]:
+        return str(scopes[-2])
+    if (path := _of_path(node.name or "")) != node.name:
+        return path
+    biases = [value for value in node.inputs[2:] if value is not None]
+    biases += [value for use in node.outputs[0].consumers() if use.op_type == "Add" for value in use.inputs if value]
+    return next((str(value.name)[:-5] for value in biases if str(value.name).endswith(".bias")), "")
+
+
+def _of_path(name: str) -> str:
+    """The module in a name of the older exporter: `/encoder/query/MatMul` is in encoder.query; others stay."""
+    return name.rpartition("/")[0].strip("/").replace("/", ".") if name.startswith("/") else name
 
 
 def _inner_outputs(node: ir.Node) -> list[ir.Value]:
@@ -182,28 +229,89 @@ def _is_whole_pool(node: ir.Node) -> bool:
     return not padded and tuple(node.inputs[0].shape[2:]) == tuple(node.attributes.get_ints("kernel_shape", ()))
 
 
+RECURRENT_WEIGHTS = (".weight_ih", ".weight_hh", ".bias")
+"""What their second to fourth inputs are called, after the node: both directions, and both biases, are one tensor."""
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", *RECURRENT})
+OTHER_FLOATS = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+
+
+def _check_standard(model: ir.Model) -> None:
+    for node in model.graph.all_nodes():
+        if refusal := _refusal(node):
+            raise ModelError(f"node '{_shown(node)}' {refusal}")
+
+
+def _refusal(node: ir.Node) -> str:
+    if node.domain == "com.microsoft":
+        advice = "export the model again, without ONNX Runtime's optimizer or quantizer"
+        return f"is {node.domain}.{node.op_type}, which only ONNX Runtime has: {advice}"
+    if node.domain:
+        return f"is {node.domain}.{node.op_type}, which no runtime here has: export the model with ONNX's own operators"
+    if "Sequence" in node.op_type or "Optional" in node.op_type:
+        return f"({node.op_type}) works on sequences: export the model with tensors only"
+    weights = [value for value in node.inputs[1:] if value is not None and ir.convenience.get_const_tensor(value)]
+    found = next((value.dtype for value in weights if value.dtype in OTHER_FLOATS), None)
+    if node.op_type in WEIGHTED and found is not None:
+        return f"has weights in {found.name}: give the float32 model (in torch, model.float() before the export)"
+    return ""
+
+
+def _shown(node: ir.Node) -> str:
+    return node.name or next((output.name for output in node.outputs if output.name), "?")
+
+
 def _at_opset(model: ir.Model, wanted: int) -> ir.Model:
     if (given := opset_of(model)) == wanted:
         return model
+    refused = f"the model's opset {given} cannot be turned into {wanted}"
+    for node in model.graph.all_nodes():
+        if given > wanted and not has_operator(wanted, node.op_type):
+            raise ModelError(
+                f"{refused}, which has no {node.op_type} (node '{_shown(node)}'): export it with that opset"
+            )
     try:
         converted = onnx.version_converter.convert_version(ir.to_proto(model), wanted)
         onnx.checker.check_model(converted)  # an operator it knows nothing about, the converter leaves as it is
     except (RuntimeError, onnx.checker.ValidationError) as error:
-        detail = str(error).splitlines()[0].rpartition("failed: ")[2]
-        raise ModelError(f"the model's opset {given} cannot be turned into {wanted}: {detail}") from error
+        detail = str(error).splitlines()[0].rpartition("failed: ")[2].rstrip(".")
+        at = next((f" (node '{_shown(node)}')" for node in model.graph.all_nodes() if node.op_type in detail), "")
+        raise ModelError(f"{refused}: {detail}{at}: export it with that opset") from error
     graph: ir.Model = ir.from_proto(converted)
     return graph
+
+
+UNWANTED = ("fuse_matmul_add_bias_into_gemm_batched",)
+"""It spends a Reshape before and behind each MatMul on three dimensions, and five nodes more where one is free."""
 
 
 def _simplified(model: ir.Model) -> ir.Model:
     """Fold what is constant. A weight that something was folded into gets its name back, by its node's name."""
     named = NameNodes()(model.clone()).model
     names = {layer.name: layer.weight for layer in weighted_layers(named)}
-    proto, _ = onnxsim.simplify(ir.to_proto(named))
+    try:
+        proto, _ = onnxsim.simplify(ir.to_proto(named), skipped_optimizers=[*UNWANTED])
+    except Exception as error:  # it runs ONNX Runtime, which raises many kinds
+        raise ModelError(f"the model's constants cannot be folded: {str(error).strip().splitlines()[0]}") from error
     simplified: ir.Model = ir.from_proto(proto)
-    initializers = simplified.graph.initializers
     for layer in weighted_layers(simplified):
-        name = names.get(layer.name, layer.weight)
-        if name not in initializers:
-            initializers[layer.weight].name = name
+        if layer.op in RECURRENT:
+            continue  # below, with its other weights
+        given = names.get(layer.name, layer.weight)
+        _rename(simplified, layer.weight, f"{_of_path(layer.name)}.weight" if _is_number(given) else given)
+    for node in simplified.graph:
+        for value, suffix in zip(
+            node.inputs[1:4] if node.op_type in RECURRENT else (), RECURRENT_WEIGHTS, strict=False
+        ):
+            if value is not None and _is_number(value.name):
+                _rename(simplified, str(value.name), _of_path(str(node.name)) + suffix)
     return simplified
+
+
+def _is_number(name: str | None) -> bool:
+    return _NUMBER.fullmatch(name or "") is not None
+
+
+def _rename(model: ir.Model, weight: str, name: str) -> None:
+    """Call a weight `name`, unless that tells no more or another is called so."""
+    if name not in model.graph.initializers and not _is_number(name.removesuffix(".weight")):
+        model.graph.initializers[weight].name = name

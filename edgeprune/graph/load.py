@@ -13,14 +13,16 @@ from edgeprune.errors import CorruptError, ModelError
 
 OPSETS = range(9, 25)
 """Opsets of the default domain that are read."""
+LIMIT_BYTES = 2**31 - 1
+"""A protobuf message cannot be larger."""
 
 
 def read_onnx(path: Path) -> ir.Model:
     """Read a model with all its tensors in memory and the shapes of its values inferred.
 
     Raises CorruptError where the file is missing or its bytes are no ONNX model, ModelError where the model is one
-    that cannot be used: its opset, an operator the opset does not have, tensors outside its folder, or shapes that
-    contradict each other.
+    that cannot be used: its opset, an operator the opset does not have, tensors outside its folder or of more than two
+    gigabytes, shapes that contradict each other, or nothing that is computed.
     """
     if not path.is_file():
         raise CorruptError(f"{path}: no such file")
@@ -32,6 +34,8 @@ def read_onnx(path: Path) -> ir.Model:
         entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
     if not proto.opset_import or not proto.graph.output:
         raise CorruptError(f"{path}: not an ONNX model: it has no opset or no outputs")
+    if not proto.graph.node:
+        raise ModelError(f"{path}: the model computes nothing: it has no nodes")
     try:
         _check_operators(proto, path)
         _check_external(proto, path)
@@ -57,7 +61,7 @@ def _check_operators(proto: onnx.ModelProto, path: Path) -> None:
         found = "no opset of the default domain" if version is None else f"opset {version}"
         raise ModelError(f"{path}: {found}: opsets {OPSETS.start} to {OPSETS.stop - 1} are read; export it again")
     for node in _nodes(proto.graph):
-        if node.domain in ("", "ai.onnx") and not _exists(node.op_type, version):
+        if node.domain in ("", "ai.onnx") and not has_operator(version, node.op_type):
             where = node.name or next(iter(node.output), "?")
             raise ModelError(f"{path}: node '{where}': ONNX opset {version} has no operator {node.op_type}")
 
@@ -72,7 +76,8 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(subgraph)
 
 
-def _exists(op_type: str, version: int) -> bool:
+def has_operator(version: int, op_type: str) -> bool:
+    """Whether this opset of the default domain has an operator, and has not given it up."""
     try:
         return not onnx.defs.get_schema(op_type, version, "").deprecated
     except onnx.defs.SchemaError:
@@ -81,7 +86,7 @@ def _exists(op_type: str, version: int) -> bool:
 
 def _check_external(proto: onnx.ModelProto, path: Path) -> None:
     """Tensors may lie beside the file, but only inside its folder, and whole."""
-    folder = path.resolve().parent
+    folder, total_bytes = path.resolve().parent, path.stat().st_size
     for tensor in _tensors(proto.graph):
         if not onnx.external_data_helper.uses_external_data(tensor):
             continue
@@ -94,6 +99,11 @@ def _check_external(proto: onnx.ModelProto, path: Path) -> None:
         needed_bytes = int(info.offset or 0) + int(info.length or 0)
         if file.stat().st_size < needed_bytes:
             raise CorruptError(f"{file}: cut short: tensor '{tensor.name}' needs {needed_bytes} bytes")
+        total_bytes += int(info.length or file.stat().st_size)
+    if total_bytes > LIMIT_BYTES:
+        raise ModelError(
+            f"{path}: {total_bytes} bytes of weights; only models that fit one file ({LIMIT_BYTES}) are read"
+        )
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:

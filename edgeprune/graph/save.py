@@ -7,9 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgeprune.errors import ModelError
-
-LIMIT_BYTES = 2**31 - 1
-"""A protobuf message cannot be larger."""
+from edgeprune.graph.load import LIMIT_BYTES
 
 
 def write_onnx(model: ir.Model, path: Path) -> None:

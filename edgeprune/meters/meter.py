@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Protocol
 
 from edgeprune.errors import MissingError
 from edgeprune.meters import METERS
+from edgeprune.meters.command import VARIABLE
 from edgeprune.registry import resolve
 
 
@@ -19,14 +21,24 @@ class Meter(Protocol):
     """How often the counter moves."""
 
     def energy_j(self) -> float:
-        """Joules since it was opened. Call it at least once per wrap of the counter."""
+        """Joules since it was opened. Call it at least once per wrap of the counter.
+
+        Raises MissingError where it has failed since.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop whatever reads."""
         ...
 
 
 def detect(names: Sequence[str]) -> Meter:
-    """The first of `names` that works here. Raises MissingError with every reason where none does."""
+    """The first of `names` that works here; before them the user's own command, where there is one.
+
+    Raises MissingError with every reason where none does.
+    """
     reasons = []
-    for name in names:
+    for name in (*(["command"] if os.environ.get(VARIABLE) else []), *names):
         try:
             meter: Meter = resolve(METERS, name, "meter")()
         except MissingError as error:

@@ -41,6 +41,9 @@ class RaplMeter:
             self._last_uj[i] = now_uj
         return self._total_uj * MICRO
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
 
 def _text(path: Path) -> str:
     try:

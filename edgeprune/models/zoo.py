@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -12,13 +15,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgeprune.errors import CorruptError, ModelError
-from edgeprune.models import user_file
+from edgeprune.models import pretrained, user_file
+from edgeprune.models.task import QUESTIONS
 from edgeprune.registry import resolve
+from edgeprune.tensor import TensorSpec
 
 ZOO = {
+    "bert-base": "edgeprune.models.transformer:bert_base",
+    "bert-mini": "edgeprune.models.transformer:bert_mini",
+    "bilstm": "edgeprune.models.recurrent:BiLstm",
     "cnn": "edgeprune.models.cnn:Cnn",
     "cnn-fc": "edgeprune.models.cnn:CnnFc",
+    "distilbert": "edgeprune.models.transformer:distilbert",
     "lenet5": "edgeprune.models.lenet:LeNet5",
+    "lstm": "edgeprune.models.recurrent:Lstm",
     "mobilenetv2": "edgeprune.models.mobilenet:MobileNetV2",
     "resnet18": "edgeprune.models.projected_resnet:resnet18",
     "resnet20": "edgeprune.models.resnet:resnet20",
@@ -27,36 +37,64 @@ ZOO = {
     "resnet50": "edgeprune.models.projected_resnet:resnet50",
     "resnet56": "edgeprune.models.resnet:resnet56",
 }
-HINT = "or file.py:factory"
+HINT = "or file.py:factory, or hf:<id or folder>"
+KINDS = {"input_shape": "images", "vocabulary": "texts"}
+"""What data are that give a factory an argument of that name."""
 
 
-def build(name: str, *, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Make a model of the zoo, or one of `file.py:factory`, for images [C, H, W]; PyTorch's seed decides its weights.
+def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Make a model of the zoo, of `file.py:factory` or of `hf:<id or folder>`; PyTorch's seed decides new weights.
 
-    A factory is called with those of `input_shape` and `classes` that it takes by name.
+    `arguments` is what the data say of it; a factory is called with those that it takes by name. Of images
+    `input_shape` [C, H, W], of texts `length` and `vocabulary`, of other arrays `inputs`, name: [dtype, shape]; of all
+    of them `classes` (1 for a value) and `task`.
 
-    Raises UnknownNameError with the nearest name, ModelError where a factory cannot be used.
+    Raises UnknownNameError with the nearest name, ModelError where a model cannot be used or is made for other data.
     """
+    arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
     if is_file(name):
-        return user_file.call_factory(name, input_shape=input_shape, classes=classes)
-    model: nn.Module = resolve(ZOO, name, "model", hint=HINT)(input_shape=input_shape, classes=classes)
-    return model
+        return user_file.call_factory(name, arguments, specs_of(arguments))
+    if pretrained.is_pretrained(name):
+        return pretrained.load(name, arguments)
+    factory: Callable[..., nn.Module] = resolve(ZOO, name, "model", hint=HINT)
+    _check_kind(name, factory, arguments)
+    return factory(**{key: arguments[key] for key in inspect.signature(factory).parameters})
+
+
+def specs_of(arguments: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
+    """The tensors that data of those arguments give, with a free `batch` in front."""
+    if "input_shape" in arguments:
+        return (TensorSpec("image", "float32", ("batch", *arguments["input_shape"])),)
+    if "vocabulary" in arguments:
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return tuple(TensorSpec(name, "int64", ("batch", arguments["length"])) for name in names)
+    return tuple(TensorSpec(name, dtype, tuple(shape)) for name, (dtype, shape) in arguments["inputs"].items())
 
 
 def is_file(name: str) -> bool:
     """Whether `name` says `file.py:factory` and not a name of the zoo."""
-    return ".py" in name
+    return ".py" in name and not pretrained.is_pretrained(name)
+
+
+def is_local(name: str) -> bool:
+    """Whether `name` holds a path of this machine."""
+    return is_file(name) or (pretrained.is_pretrained(name) and pretrained.is_folder(name))
 
 
 def source_hash(name: str) -> str:
-    """The hash of the files a model's factory is in: where it differs, what was cached is stale."""
+    """The hash of the files a model is made from: where it differs, what was cached is stale."""
     if is_file(name):
         paths = user_file.sources(name)
+    elif pretrained.is_pretrained(name):
+        paths = pretrained.files(name)
     else:
         resolve(ZOO, name, "model", hint=HINT)
         spec = importlib.util.find_spec(ZOO[name].partition(":")[0])
         paths = (Path(str(spec.origin)),) if spec else ()
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -96,3 +134,14 @@ def _misfit(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> str:
 
 def _shortened(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _check_kind(name: str, factory: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> None:
+    """Refuse data that do not say what the factory needs to know. Raises ModelError."""
+    takes = inspect.signature(factory).parameters
+    if missing := [key for key in takes if key not in arguments]:
+        kind = next((kind for key, kind in KINDS.items() if key in missing), f"data that say {', '.join(missing)}")
+        given = next((kind for key, kind in KINDS.items() if key in arguments), "arrays of numbers")
+        raise ModelError(f"{name} takes {kind}, the data are {given}: choose other data (--data) or another model")
+    if arguments.get("task") == QUESTIONS and "task" not in takes:
+        raise ModelError(f"{name} answers a sample as a whole, questions are answered by a span: choose bert-base")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,21 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD, LOWER
+from edgeprune.backends.backend import Lowered
 from edgeprune.bundle import LayerPlan, sha256_of
 from edgeprune.cache import Stage
-from edgeprune.data.datasets import read
-from edgeprune.errors import InputError, ModelError
+from edgeprune.data.preprocess import feeds, fits, matched
+from edgeprune.data.wordpiece import check_length, check_vocabulary
+from edgeprune.errors import DataError, EdgePruneError, InputError, ModelError
 from edgeprune.export import parity, to_onnx
 from edgeprune.graph.batch import free_batch
 from edgeprune.graph.cleanup import clean
 from edgeprune.graph.cost import macs
+from edgeprune.graph.embedding import embedding_rows
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
+from edgeprune.graph.pin import pinned
+from edgeprune.graph.quantized import given_layers, is_quantized, strip
 from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
 from edgeprune.pipeline.job import Job
@@ -32,11 +38,12 @@ from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.qdq import emit
 from edgeprune.quantize.spec import QuantPlan, Range
 from edgeprune.registry import resolve
-from edgeprune.tensor import TensorSpec
+from edgeprune.tensor import TensorSpec, shown
 
 MODEL = "model.onnx"
 FACTS = "facts.json"
 VARIANT = "variant.json"
+TOKENS = "input_ids"
 BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
 
 
@@ -51,37 +58,66 @@ class Facts:
     notes: tuple[str, ...]
     parity: float | None
     """Largest difference to the torch module; None where there is none."""
+    threshold: float = 0.0
+    """Above it a single score means the second of two classes: 0.5 where a sigmoid made it a probability."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """By input: how many numbers from 0 it knows, where it looks them up in a table."""
 
 
-def export(job: Job, network: Stage, model: Any) -> Stage:
-    """The network as a clean ONNX file that computes what the module computes; `model` is that module."""
+def export(job: Job, network: Stage | str, load: Callable[[], Any]) -> Stage:
+    """The network as a clean ONNX file that computes what the module computes; `load` gives that module.
+
+    `network` is the stage that made its weights, or a hash of them.
+    """
 
     def work(folder: Path) -> None:
-        done = to_onnx.export(model, job.input_shape, folder / MODEL, progress=job.progress)
-        difference = parity.check(model, folder / MODEL, _some_samples(job, "calibrate", 5))
+        model = load()
+        done = to_onnx.export(model, job.specs, folder / MODEL, progress=job.progress)
+        some = job.tensors("calibrate", parity.SAMPLES)
+        difference = parity.check(model, folder / MODEL, feeds(done.inputs, some, job.splits.info.name))
         facts = _facts(read_onnx(folder / MODEL), done.exporter, done.notes, difference)
-        _check_fits(job, job.recipe.model, facts)
+        check_fits(job, job.recipe.model, facts)
         _write_facts(folder, facts)
 
-    inputs = {"network": network, "data": _judges(job), "rows": job.splits.fingerprint("calibrate")}
+    inputs = {"network": network, "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
     return job.stage("export", inputs, work, code=("export", "graph", "backends"))
 
 
 def adopt(job: Job, file: Path) -> Stage:
-    """A user's ONNX file, cleaned as an exported one is."""
+    """A user's ONNX file, cleaned as an exported one is; of a quantized one, the float model it stands for."""
     if not file.is_file():
         raise InputError(f"{file}: no such model file: give a path to an .onnx file, or a name of the zoo")
 
     def work(folder: Path) -> None:
-        graph = free_batch(clean(read_onnx(file)))
+        read = pinned(read_onnx(file), job.recipe.data.inputs)
+        graph = free_batch(clean(strip(read) if is_quantized(read) else read))
         facts = _facts(graph, "given", (), None)
-        _check_fits(job, str(file), facts)
+        check_fits(job, str(file), facts)
         write_onnx(graph, folder / MODEL)
-        _check_batch(file, folder / MODEL, _some_samples(job, "calibrate", 2))
+        if not is_quantized(read):  # else the two differ by what quantization rounds; `given` is compared
+            _check_batch(file, folder / MODEL, feeds(facts.inputs, job.tensors("calibrate", 2), job.splits.info.name))
         _write_facts(folder, facts)
 
-    inputs = {"file": sha256_of(file), "data": _judges(job), "rows": job.splits.fingerprint("calibrate")}
+    inputs = {"file": sha256_of(file), "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
     return job.stage("adopt", inputs, work, code=("graph", "backends"))
+
+
+def given(job: Job, file: Path) -> Stage | None:
+    """A user's ONNX file with Q/DQ pairs, with its numbers as they are; None where it has none."""
+    if not file.is_file() or not is_quantized(read_onnx(file)):
+        return None
+
+    def work(folder: Path) -> None:
+        graph = free_batch(clean(pinned(read_onnx(file), job.recipe.data.inputs), keep_quantized=True))
+        write_onnx(graph, folder / MODEL)
+        inputs = tensor_specs(graph.graph.inputs)
+        _check_batch(file, folder / MODEL, feeds(inputs, job.tensors("calibrate", 2), job.splits.info.name))
+        layers = given_layers(graph)
+        quantized = sum(layer.precision == "int8" for layer in layers)
+        job.progress.say(f"{file}: is quantized already: kept, {quantized} of {len(layers)} layers in int8")
+
+    inputs = {"file": sha256_of(file), "data": _asked(job), "rows": job.splits.fingerprint("calibrate")}
+    return job.stage("given", inputs, work, code=("graph", "backends"))
 
 
 def ranges(job: Job, exported: Stage) -> Stage:
@@ -89,10 +125,9 @@ def ranges(job: Job, exported: Stage) -> Stage:
 
     def work(folder: Path) -> None:
         facts = read_facts(exported)
-        samples = read(job.splits.rows["calibrate"]).images
         batches = (
-            {facts.inputs[0].name: job.splits.preprocess(samples[start : start + 32])}
-            for start in range(0, len(samples), 32)
+            feeds(facts.inputs, job.splits.preprocess(part.columns), job.splits.info.name)
+            for part in job.splits.batches("calibrate", 32)
         )
         found = calibrate(exported.folder / MODEL, batches, observer=job.splits.observer, progress=job.progress)
         text = json.dumps({name: [one.low, one.high] for name, one in sorted(found.items())}, indent=1)
@@ -123,12 +158,7 @@ def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, pre
             write_onnx(emit(graph, plan, read_ranges(calibrated), flavour), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
         (folder / "flavoured.onnx").unlink(missing_ok=True)
-        record = {
-            "files": {role: path.relative_to(folder).as_posix() for role, path in lowered.files.items()},
-            "options": lowered.options,
-            "layers": [asdict(layer) for layer in _intended(graph, plan, precision)],
-        }
-        (folder / VARIANT).write_text(json.dumps(record, indent=1) + "\n")
+        _write_variant(folder, lowered, _intended(graph, plan, precision))
 
     inputs = {
         "model": exported,
@@ -138,6 +168,27 @@ def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, pre
         "target": job.target.model_dump(mode="json"),
     }
     return job.stage("lower", inputs, work, code=("quantize", "graph", "backends"))
+
+
+def lower_given(job: Job, kept: Stage, backend: str) -> Stage:
+    """The int8 variant that a quantized file is itself, where the runtime takes it as it is."""
+
+    def work(folder: Path) -> None:
+        source = kept.folder / MODEL
+        lowered = resolve(LOWER, backend, "backend")(source, job.target, "int8", folder)
+        _write_variant(folder, lowered, given_layers(read_onnx(source)))
+
+    inputs = {"given": kept, "backend": backend, "target": job.target.model_dump(mode="json")}
+    return job.stage("lower", inputs, work, code=("graph", "backends"))
+
+
+def _write_variant(folder: Path, lowered: Lowered, layers: Iterable[LayerPlan]) -> None:
+    record = {
+        "files": {role: path.relative_to(folder).as_posix() for role, path in lowered.files.items()},
+        "options": lowered.options,
+        "layers": [asdict(layer) for layer in layers],
+    }
+    (folder / VARIANT).write_text(json.dumps(record, indent=1) + "\n")
 
 
 def _intended(graph: ir.Model, plan: QuantPlan, precision: str) -> list[LayerPlan]:
@@ -162,61 +213,78 @@ def read_ranges(calibrated: Stage) -> dict[str, Range]:
 
 def _facts(graph: ir.Model, exporter: str, notes: tuple[str, ...], difference: float | None) -> Facts:
     inputs, outputs = tensor_specs(graph.graph.inputs), tensor_specs(graph.graph.outputs)
-    return Facts(inputs, outputs, macs(graph), exporter, notes, difference)
+    makers = [producer.op_type for value in graph.graph.outputs if (producer := value.producer()) is not None]
+    threshold = 0.5 if makers == ["Sigmoid"] else 0.0
+    return Facts(inputs, outputs, macs(graph), exporter, notes, difference, threshold, embedding_rows(graph))
 
 
-def _judges(job: Job) -> dict[str, Any]:
+def _asked(job: Job) -> dict[str, Any]:
     """What a graph must fit."""
-    return {"shape": job.input_shape, "classes": len(job.splits.info.classes)}
+    specs = [[spec.name, spec.dtype, list(spec.shape)] for spec in job.specs]
+    return {"specs": specs, "arguments": job.arguments, "inputs": list(job.recipe.data.inputs)}
 
 
 def _write_facts(folder: Path, facts: Facts) -> None:
     (folder / FACTS).write_bytes(TypeAdapter(Facts).dump_json(facts, indent=1) + b"\n")
 
 
-def _some_samples(job: Job, split: str, count: int) -> NDArray[Any]:
-    return job.splits.preprocess(read(job.splits.rows[split]).images[:count])
-
-
-def _check_fits(job: Job, name: str, facts: Facts) -> None:
+def check_fits(job: Job, name: str, facts: Facts) -> None:
     """Refuse a graph that the data cannot feed or whose answers the labels cannot judge, before time is spent on it."""
-    data, shape, classes = job.splits.info.name, job.input_shape, len(job.splits.info.classes)
-    if len(facts.inputs) != 1:
-        names = ", ".join(spec.name for spec in facts.inputs)
-        raise ModelError(f"{name}: has {len(facts.inputs)} inputs ({names}): image data feeds exactly one")
-    if not _is(facts.inputs[0], shape):
-        raise ModelError(
-            f"{name}: input {_shown(facts.inputs[0])}, but {data} gives float32{['batch', *shape]}:"
-            " choose other data (--data) or another model"
-        )
-    if len(facts.outputs) != 1 or not _is(facts.outputs[0], (classes,)):
-        raise ModelError(
-            f"{name}: gives {', '.join(_shown(spec) for spec in facts.outputs)}, but the {classes} classes of {data}"
-            f" need one output float32{['batch', classes]}: choose other data (--data) or another model"
-        )
+    data, given = job.splits.info.name, {spec.name: spec for spec in job.specs}
+    otherwise = "choose other data (--data) or another model"
+    for spec in facts.inputs:
+        if not spec.shape or not isinstance(spec.shape[0], str):
+            raise ModelError(f"{name}: input {shown(spec)} has no free batch in front: make it a constant of the model")
+    try:
+        pairs = matched(facts.inputs, given, name)
+    except DataError as error:
+        raise ModelError(f"{error}: {otherwise}") from error
+    for spec, source in pairs:
+        if source == TOKENS and spec.name in facts.rows:
+            check_vocabulary(job.splits.preprocess, facts.rows[spec.name], name)
+        if source == TOKENS and len(spec.shape) == 2 and isinstance(spec.shape[1], int):
+            check_length(job.splits.preprocess, spec.shape[1], name)
+        if not fits(given[source], spec):
+            raise ModelError(f"{name}: input {shown(spec)}, but {data} gives {shown(given[source])}: {otherwise}")
+    if wanted := _unanswered(job, facts):
+        outputs = ", ".join(map(shown, facts.outputs))
+        raise ModelError(f"{name}: gives {outputs}, but {data} needs {wanted}: {otherwise}")
+
+
+def _unanswered(job: Job, facts: Facts) -> str:
+    """What output the task needs that the graph does not give; empty where it gives it."""
+    info, outputs = job.splits.info, facts.outputs
+    if not job.metrics or job.recipe.data.metric is not None:
+        return ""
+    single = any(_is(spec, ()) or _is(spec, (1,)) for spec in outputs)
+    if info.task == "classification":
+        classes = len(info.classes)
+        if any(_is(spec, (classes,)) for spec in outputs) or (classes == 2 and single):
+            return ""
+        return f"an output float32[batch, {classes}] for its {classes} classes"
+    if info.task == "regression":
+        return "" if single else "an output float32[batch, 1]"
+    starts = [spec for spec in outputs if spec.dtype == "float32" and len(spec.shape) == 2]
+    return "" if len(starts) >= 2 else "two outputs float32[batch, length], where the answer starts and ends"
 
 
 def _is(spec: TensorSpec, sizes: tuple[int, ...]) -> bool:
     """Whether it is float32 of [batch, *sizes]; a free dimension fits any size."""
-    if spec.dtype != "float32" or len(spec.shape) != len(sizes) + 1:
-        return False
-    return all(isinstance(a, str) or a == b for a, b in zip(spec.shape[1:], sizes, strict=True))
+    return spec.dtype == "float32" and fits(TensorSpec(spec.name, "float32", ("batch", *sizes)), spec)
 
 
-def _shown(spec: TensorSpec) -> str:
-    return f"{spec.name} {spec.dtype}{list(spec.shape)}"
-
-
-def _check_batch(file: Path, freed: Path, samples: NDArray[Any]) -> None:
+def _check_batch(file: Path, freed: Path, given: dict[str, NDArray[Any]]) -> None:
     """Two samples at once must give what each gives alone in the user's own file."""
     load = resolve(LOAD, "ort", "runtime")
     with load({"model": file}, {}, threads=1, batch=1) as one, load({"model": freed}, {}, threads=1, batch=2) as two:
-        name = one.input_names[0]
-        alone = np.concatenate([one.infer({name: sample[np.newaxis]})[one.output_names[0]] for sample in samples])
+        alone = [one.infer({name: array[row : row + 1] for name, array in given.items()}) for row in range(2)]
         try:
-            together = two.infer({name: samples})[two.output_names[0]]
-        except ModelError as error:
+            together = two.infer(given)
+        except EdgePruneError as error:
             raise ModelError(f"{file}: {BAKED_IN}") from error
-    scale = max(1.0, float(np.abs(alone).max()))
-    if alone.shape != together.shape or not float(np.abs(alone - together).max()) <= parity.TOLERANCE * scale:
-        raise ModelError(f"{file}: {BAKED_IN}")
+    for name, found in together.items():
+        expected = np.concatenate([np.atleast_1d(outputs[name]) for outputs in alone])
+        scale = max(1.0, float(np.abs(expected).max(initial=0)))
+        same = expected.shape == found.shape
+        if not same or not float(np.abs(expected - found).max(initial=0)) <= parity.TOLERANCE * scale:
+            raise ModelError(f"{file}: {BAKED_IN}")

@@ -15,9 +15,9 @@ import yaml
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD
-from edgeprune.bundle import CORE, MEASURED, REPORT, LayerPlan, Variant, open_bundle, seal
+from edgeprune.bundle import CORE, MEASURED, REPORT, LayerPlan, Task, Variant, open_bundle, seal
 from edgeprune.cache import RECORD, Stage
-from edgeprune.data.datasets import read
+from edgeprune.data.preprocess import feeds, write_preprocess
 from edgeprune.errors import CorruptError, InputError, OutputError
 from edgeprune.pipeline.artifact import MODEL, VARIANT, read_facts
 from edgeprune.pipeline.job import Job, versions
@@ -60,8 +60,9 @@ def assemble(job: Job, parts: Parts) -> Stage:
         ]
         kept_as = "ort-fp32" if parts.baseline_is_variant else "baseline"
         baseline = _take(parts.baseline, "ort", "fp32", folder, kept_as)
-        _write_json(folder / "preprocess.json", splits.preprocess.to_json())
-        _write_json(folder / "labels.json", list(splits.info.classes))
+        write_preprocess(splits.preprocess, folder)
+        if splits.info.classes:
+            _write_json(folder / "labels.json", list(splits.info.classes))
         (folder / "target.yaml").write_text(yaml.safe_dump(job.target.model_dump(mode="json"), sort_keys=False))
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
         pruning = {"pruner": "none"}
@@ -75,6 +76,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
             "target": job.target.name,
             "inputs": facts.inputs,
             "outputs": facts.outputs,
+            "task": Task(splits.info.task, job.metrics, facts.threshold),
             "untrained": job.untrained,
             "baseline": baseline,
             "variants": tuple(variants),
@@ -164,8 +166,7 @@ def place(stage: Stage, out: Path) -> None:
 
 def _samples(job: Job, exported: Stage) -> dict[str, Any]:
     """A few real inputs and what the float graph answers, by name: with them a device can check itself."""
-    (spec,) = read_facts(exported).inputs
-    inputs: dict[str, Any] = {spec.name: job.splits.preprocess(read(job.splits.rows["select"]).images[:SAMPLES])}
+    inputs = feeds(read_facts(exported).inputs, job.tensors("select", SAMPLES), job.splits.info.name)
     files = {"model": exported.folder / MODEL}
     with resolve(LOAD, "ort", "runtime")(files, {"graph_optimization": "disable"}, threads=1, batch=SAMPLES) as runner:
         return {**inputs, **runner.infer(inputs)}

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, open_bundle
-from edgeprune.cache import StageCache
-from edgeprune.data.splits import resolve_splits
+from edgeprune.cache import Stage, StageCache
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import ConfigError, MissingError
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import PRECISIONS, Recipe
+from edgeprune.recipe import PRECISIONS, DataPart, Recipe
 from edgeprune.registry import require, unknown
 from edgeprune.results import Measured
 from edgeprune.targets.target import Target
+
+if TYPE_CHECKING:
+    from edgeprune.pipeline import assemble
 
 
 def compile_bundle(
@@ -34,55 +40,92 @@ def compile_bundle(
     `out` appears whole or stays as it was; it may only replace an older bundle. Where `target` is not this machine
     nothing is timed and accuracy is simulated. What the budgets make of the result is `choose.verdict`'s to say.
     """
-    require("torch", "torch_pruning", "onnx", "onnx_ir", "onnxsim", "safetensors", "onnxruntime", extra="compile")
-    from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
+    _require()
+    from edgeprune.pipeline import assemble  # imports onnx: not before it is known to be here
 
     out = out.resolve()
     assemble.check_out(out)
-    wanted = _variants(target, backends, recipe.quantize.precision)
-    _check_budgets(recipe, target)
-    trains = recipe.weights is None and not speed_only and not recipe.model.endswith(".onnx")
-    splits = resolve_splits(recipe.data, trains=trains)
-    job = Job(_for_graphs(recipe), target, splits, cache, progress, backends, speed_only)
-    if job.from_onnx:
-        weights, dense = None, artifact.adopt(job, Path(recipe.model))
-        exported = dense
-    else:
-        trained = network.train(job)
-        dense = artifact.export(job, trained, network.dense(job, trained))
-        weights = network.recover(job, network.prune(job, trained))
-        exported = dense
-        if job.recipe.prune.pruner != "none":
-            exported = artifact.export(job, weights, network.pruned(job, weights))
-    calibrated = artifact.ranges(job, exported) if any(precision == "int8" for _, precision in wanted) else None
-    parts = assemble.Parts(
-        weights,
-        dense,
-        exported,
-        artifact.lower(job, dense, None, "ort", "fp32"),
-        [
-            (backend, kind, artifact.lower(job, exported, calibrated if kind == "int8" else None, backend, kind))
-            for backend, kind in wanted
-        ],
-    )
-    assemble.place(assemble.assemble(job, parts), out)
+    job = prepare(recipe, target, backends, cache, progress, speed_only=speed_only)
+    assemble.place(assemble.assemble(job, stages(job)), out)
     bundle = open_bundle(out)
     return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
 
 
-def _variants(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> list[tuple[str, str]]:
+def _require() -> None:
+    require("torch", "torch_pruning", "onnx", "onnx_ir", "onnxsim", "safetensors", "onnxruntime", extra="compile")
+
+
+def prepare(
+    recipe: Recipe,
+    target: Target,
+    backends: tuple[str, ...] | None,
+    cache: StageCache,
+    progress: Progress = SILENT,
+    *,
+    speed_only: bool = False,
+) -> Job:
+    """The job, once everything was refused that can be without work."""
+    _require()
+    _check_backends(target, backends, recipe.quantize.precision)
+    _check_budgets(recipe, target)
+    splits = resolve_splits(_with_tokenizer(recipe), trains=not (recipe.has_weights or speed_only))
+    return Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
+
+
+def stages(job: Job) -> assemble.Parts:
+    """Every stage up to the bundle in order, each done once."""
+    from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
+
+    kept = None
+    if job.from_onnx:
+        weights, dense = None, artifact.adopt(job, Path(job.recipe.model))
+        kept, exported = artifact.given(job, Path(job.recipe.model)), dense
+    else:
+        trained = network.train(job)
+        dense = artifact.export(job, trained, partial(network.dense, job, trained))
+        weights = network.recover(job, network.prune(job, trained))
+        exported = dense
+        if job.recipe.prune.pruner != "none":
+            exported = artifact.export(job, weights, partial(network.pruned, job, weights))
+    wanted = variants(job.target, job.backends, job.recipe.quantize.precision)
+    quantizes = kept is None and any(precision == "int8" for _, precision in wanted)
+    calibrated = artifact.ranges(job, exported) if quantizes else None
+
+    def lowered(backend: str, precision: str) -> Stage:
+        if precision != "int8":
+            return artifact.lower(job, exported, None, backend, precision)
+        return (
+            artifact.lower_given(job, kept, backend)
+            if kept
+            else artifact.lower(job, exported, calibrated, backend, precision)
+        )
+
+    return assemble.Parts(
+        weights,
+        dense,
+        exported,
+        artifact.lower(job, dense, None, "ort", "fp32"),
+        [(backend, precision, lowered(backend, precision)) for backend, precision in wanted],
+    )
+
+
+def variants(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> list[tuple[str, str]]:
     """Backend and precision of every variant: down to the one asked for, from those that the target executes."""
+    allowed = PRECISIONS[: PRECISIONS.index(narrowest) + 1]
+    chosen = {name: use for name, use in target.backends.items() if backends is None or name in backends}
+    return [(name, precision) for name, use in chosen.items() for precision in allowed if precision in use.precisions]
+
+
+def _check_backends(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> None:
     for backend in backends or ():
         if backend not in target.backends:
             raise unknown(f"backend of target {target.name}", backend, target.backends)
-    allowed = PRECISIONS[: PRECISIONS.index(narrowest) + 1]
     chosen = {name: use for name, use in target.backends.items() if backends is None or name in backends}
     if not any(narrowest in use.precisions for use in chosen.values()):
         offered = sorted({precision for use in chosen.values() for precision in use.precisions})
         raise ConfigError(
             f"target {target.name} does not execute {narrowest} in {', '.join(chosen)}: {', '.join(offered)}"
         )
-    return [(name, precision) for name, use in chosen.items() for precision in allowed if precision in use.precisions]
 
 
 def _check_budgets(recipe: Recipe, target: Target) -> None:
@@ -93,12 +136,26 @@ def _check_budgets(recipe: Recipe, target: Target) -> None:
         )
 
 
-def _for_graphs(recipe: Recipe) -> Recipe:
-    """A graph is not pruned: asking for it is refused, the default is not asking."""
-    if not recipe.model.endswith(".onnx"):
+def _with_tokenizer(recipe: Recipe) -> DataPart:
+    """A pretrained model's own tokenizer, unless another is given."""
+    from edgeprune.models.pretrained import tokenizer_of
+
+    if recipe.data.vocabulary is not None or not recipe.model.startswith("hf:"):
+        return recipe.data
+    return recipe.data.model_copy(update={"vocabulary": tokenizer_of(recipe.model)})
+
+
+def _unpruned(recipe: Recipe, splits: Splits, progress: Progress) -> Recipe:
+    """What cannot be pruned: asking for it is refused, the default is not asking."""
+    why = ""
+    if recipe.is_graph:
+        why = "an ONNX file cannot be pruned: give the module as file.py:factory, or --pruner none"
+    elif not isinstance(splits.preprocess, Pixels):
+        why = "only networks for images are pruned so far: --pruner none"
+    if not why or recipe.prune.pruner == "none":
         return recipe
-    if "pruner" in recipe.prune.model_fields_set and recipe.prune.pruner != "none":
-        raise ConfigError(
-            f"{recipe.model}: an ONNX file cannot be pruned: give the module as file.py:factory, or --pruner none"
-        )
+    if "pruner" in recipe.prune.model_fields_set:
+        raise ConfigError(f"{recipe.model}: {why}")
+    if not recipe.is_graph:
+        progress.say(f"prune: {recipe.model} stays whole: only networks for images are pruned so far")
     return recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"pruner": "none"})})

@@ -8,11 +8,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from edgeprune.cache import Stage, StageCache
+from edgeprune.data.pixels import Pixels
 from edgeprune.data.splits import Splits
+from edgeprune.data.wordpiece import WordPiece
 from edgeprune.progress import Progress
 from edgeprune.recipe import Recipe
 from edgeprune.targets.target import Target
+from edgeprune.tensor import TensorSpec
 
 # Packages that decide what a stage leaves behind; another version is another stage.
 MAKERS = ("torch", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "numpy")
@@ -34,13 +39,37 @@ class Job:
     @property
     def from_onnx(self) -> bool:
         """Whether the model came as a graph, so that nothing is trained or pruned."""
-        return self.recipe.model.endswith(".onnx")
+        return self.recipe.is_graph
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """[C, H, W] of one sample."""
-        height, width, channels = self.splits.info.shape
-        return channels, height, width
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """The tensors that the data give, preprocessed, with a free `batch` in front."""
+        return self.splits.preprocess.specs
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the data say of the model, by the names under which a factory may take it."""
+        info, preprocess = self.splits.info, self.splits.preprocess
+        found: dict[str, Any] = {"classes": 1 if info.task == "regression" else len(info.classes), "task": info.task}
+        if isinstance(preprocess, Pixels):
+            height, width, channels = preprocess.shape
+            return found | {"input_shape": [channels, height, width]}
+        if isinstance(preprocess, WordPiece):
+            return found | {"length": preprocess.length, "vocabulary": preprocess.vocabulary_size}
+        return found | {"inputs": {spec.name: [spec.dtype, list(spec.shape)] for spec in self.specs}}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """How answers are scored: not at all where the weights are random or nothing is labelled."""
+        if self.untrained or self.splits.info.label is None:
+            return ()
+        metric = self.recipe.data.metric
+        return self.splits.info.metrics if metric is None else (metric.rpartition(":")[2],)
+
+    def tensors(self, split: str, count: int) -> dict[str, NDArray[Any]]:
+        """The first samples of a split, preprocessed: `count` rows [count, ...] of each tensor."""
+        given = self.splits.preprocess(self.splits.first(split, count).columns)
+        return {name: array[:count] for name, array in given.items()}
 
     def stage(
         self, name: str, inputs: Mapping[str, Any], work: Callable[[Path], None], *, code: tuple[str, ...], **how: bool

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from edgeprune.backends.backend import Feeds
 from edgeprune.bench import EvalSplit, Settings, measure
 from edgeprune.bundle import CORE, MEASURED, REPORT, Bundle
 from edgeprune.cache import StageCache
 from edgeprune.choose import choose_default
-from edgeprune.data.datasets import read
+from edgeprune.data.judges import judge
+from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import DataError
 from edgeprune.progress import SILENT, Progress
@@ -26,6 +29,7 @@ CODE = (
     "choose",
     "results",
     "metrics",
+    "judge",
     "worker",
     "measure",
     "meters",
@@ -70,7 +74,7 @@ def measure_bundle(
 
 
 def _same_splits(bundle: Bundle, recipe: Recipe) -> Splits:
-    splits = resolve_splits(recipe.data, trains=False)
+    splits = resolve_splits(recipe.data, trains=False, preprocess=read_preprocess(bundle.root))
     for name, recorded in bundle.core.splits.items():
         if name in splits.rows and splits.fingerprint(name) != recorded.sha256:
             raise DataError(
@@ -80,7 +84,10 @@ def _same_splits(bundle: Bundle, recipe: Recipe) -> Splits:
 
 
 def evaluation(bundle: Bundle, splits: Splits, name: str) -> EvalSplit:
-    """A split as `bench` wants it; without labels where the weights are random."""
-    samples = read(splits.rows[name])
-    inputs = {bundle.core.inputs[0].name: splits.preprocess(samples.images)}
-    return EvalSplit(name, inputs, None if bundle.core.untrained else samples.labels)
+    """A split as `bench` wants it; without a judge where nothing can be said of the answers."""
+
+    def batches() -> Iterator[Feeds]:
+        for part in splits.batches(name):
+            yield feeds(bundle.core.inputs, splits.preprocess(part.columns), splits.info.name)
+
+    return EvalSplit(name, batches, judge(splits, name, bundle.core.task))

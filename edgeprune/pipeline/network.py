@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save as serialize
 
 from edgeprune.bundle import sha256_of
 from edgeprune.cache import Stage
-from edgeprune.data.datasets import read
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.preprocess import feeds
+from edgeprune.data.samples import Samples
 from edgeprune.errors import ConfigError, InputError
+from edgeprune.models.calling import inputs_of
+from edgeprune.models.pretrained import is_pretrained
 from edgeprune.models.zoo import build, load_weights, source_hash
 from edgeprune.pipeline.job import Job
+from edgeprune.progress import SILENT
 from edgeprune.prune import surgery
 from edgeprune.prune.magnitude import MagnitudePruner
-from edgeprune.train.fit import fit
+from edgeprune.train.evaluate import evaluate_parts
+from edgeprune.train.fit import Epoch, fit
 
 DENSE = "dense.safetensors"
 PRUNING = "pruning.json"
+TIMED_STEPS = 4
+"""Of training, that tell how long an epoch takes."""
 
 
 def train(job: Job) -> Stage:
-    """Weights of the dense network: given, trained, or (speed only) as they were drawn."""
+    """Weights of the dense network: given, trained, or (speed only) as they were drawn. A pretrained one has them."""
     recipe = job.recipe
     inputs: dict[str, Any] = {**_factory(job), "seed": recipe.seed}
     if recipe.weights is not None:
         if not recipe.weights.is_file():
             raise InputError(f"{recipe.weights}: no such weights file: check --weights or `weights:` in the recipe")
         inputs["weights"] = sha256_of(recipe.weights)
-    elif not job.untrained:
+    elif _is_trained_here(job):
         if recipe.train.epochs == 0:
             raise ConfigError("no epochs and no weights: give --weights FILE, --epochs N, or --speed-only")
         inputs |= {"rows": job.splits.fingerprint("train"), "train": recipe.train.model_dump(mode="json")}
@@ -42,7 +53,7 @@ def train(job: Job) -> Stage:
         model = _drawn(job)
         if recipe.weights is not None:
             load_weights(model, recipe.weights)
-        elif not job.untrained:
+        elif _is_trained_here(job):
             _fit(job, model, recipe.train.epochs, folder)
         (folder / DENSE).write_bytes(serialize(_untied(model)))
 
@@ -54,6 +65,8 @@ def prune(job: Job, dense: Stage) -> Stage:
     recipe = job.recipe
     inputs = {**_factory(job), "dense": dense, "prune": recipe.prune.model_dump()}
     inputs["align"] = job.target.channel_alignment
+    if recipe.prune.pruner != "none" and not isinstance(job.splits.preprocess, Pixels):
+        inputs["example"] = job.splits.fingerprint("calibrate")
 
     def work(folder: Path) -> None:
         model = _drawn(job)
@@ -63,7 +76,7 @@ def prune(job: Job, dense: Stage) -> Stage:
         else:
             pruner = _cut(job, model)
             log, report = pruner.log, asdict(pruner.report)
-        surgery.save(folder, model, log, recipe.model, _arguments(job))
+        surgery.save(folder, model, log, recipe.model, job.arguments)
         (folder / PRUNING).write_text(json.dumps(recipe.prune.model_dump() | report, indent=1) + "\n")
 
     return job.stage("prune", inputs, work, code=("models", "prune"))
@@ -86,7 +99,7 @@ def recover(job: Job, pruned: Stage) -> Stage:
     def work(folder: Path) -> None:
         model, log = surgery.reload(pruned.folder, recipe.model), surgery.read_log(pruned.folder)
         _fit(job, model, epochs, folder)
-        surgery.save(folder, model, log, recipe.model, _arguments(job))
+        surgery.save(folder, model, log, recipe.model, job.arguments)
         (folder / PRUNING).write_bytes((pruned.folder / PRUNING).read_bytes())
 
     return job.stage("recover", inputs, work, code=("models", "train", "prune", "data"), resumable=True)
@@ -104,9 +117,36 @@ def pruned(job: Job, recovered: Stage) -> torch.nn.Module:
     return surgery.reload(recovered.folder, job.recipe.model).eval()
 
 
+def reloaded(job: Job, folder: Path) -> torch.nn.Module:
+    """The pruned network that a folder holds, in evaluation mode."""
+    return surgery.reload(folder, job.recipe.model).eval()
+
+
+def outputs(job: Job, model: torch.nn.Module, split: str) -> dict[str, NDArray[np.float32]]:
+    """What a network answers to a split, by name."""
+    return evaluate_parts(model, job.splits.batches(split), job.splits.preprocess)
+
+
+def parameters(job: Job) -> int:
+    """Weights of the dense network."""
+    return sum(parameter.numel() for parameter in _drawn(job).parameters())
+
+
+def epoch_seconds(job: Job) -> float:
+    """How long an epoch of the dense network takes, from a few steps."""
+    part, splits = job.recipe.train, job.splits
+    some = splits.first("train", TIMED_STEPS * part.batch)
+    *_, last = _epochs(job, _drawn(job), some, epochs=2)  # the first makes room
+    return last.seconds * len(splits.digests["train"]) / len(some)
+
+
+def _is_trained_here(job: Job) -> bool:
+    return job.recipe.weights is None and not job.untrained and not is_pretrained(job.recipe.model)
+
+
 def _cut(job: Job, model: torch.nn.Module) -> MagnitudePruner:
     """Prune to the fraction asked for, in the widest alignment up to the target's that allows it."""
-    example, wide = torch.zeros(1, *job.input_shape), job.target.channel_alignment
+    example, wide = _example(job, model), job.target.channel_alignment
     for align in [wide >> shift for shift in range(wide.bit_length())]:
         pruner = MagnitudePruner(model, example, keep=job.recipe.prune.keep, align=align)
         try:
@@ -120,18 +160,23 @@ def _cut(job: Job, model: torch.nn.Module) -> MagnitudePruner:
     return pruner
 
 
+def _example(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """One sample of what the network takes: of images zeros, of anything else, which may hold numbers, a real one."""
+    inputs = inputs_of(model, job.specs)
+    if isinstance(job.splits.preprocess, Pixels):
+        return {spec.name: torch.zeros(spec.fixed()) for spec in inputs}
+    given = feeds(inputs, job.tensors("calibrate", 1), job.splits.info.name)
+    return {name: torch.from_numpy(array) for name, array in given.items()}
+
+
 def _factory(job: Job) -> dict[str, Any]:
-    return {"model": job.recipe.model, "source": source_hash(job.recipe.model), **_arguments(job)}
-
-
-def _arguments(job: Job) -> dict[str, Any]:
-    return {"input_shape": list(job.input_shape), "classes": len(job.splits.info.classes)}
+    return {"model": job.recipe.model, "source": source_hash(job.recipe.model), **job.arguments}
 
 
 def _drawn(job: Job) -> torch.nn.Module:
-    """The dense network with random weights that the seed alone decides."""
+    """The dense network with random weights that the seed alone decides, or those it comes with."""
     torch.manual_seed(job.recipe.seed)
-    return build(job.recipe.model, input_shape=job.input_shape, classes=len(job.splits.info.classes))
+    return build(job.recipe.model, job.arguments)
 
 
 def _untied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -140,19 +185,24 @@ def _untied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _fit(job: Job, model: torch.nn.Module, epochs: int, folder: Path) -> None:
-
     checkpoint = folder / "checkpoint"
-    part, splits = job.recipe.train, job.splits
-    for _ in fit(
-        model,
-        read(splits.rows["train"]),
-        splits.preprocess,
-        part,
-        epochs=epochs,
-        seed=job.recipe.seed,
-        checkpoint=checkpoint,
-        progress=job.progress,
-    ):
+    for _ in _epochs(job, model, job.splits.samples("train"), epochs=epochs, checkpoint=checkpoint):
         pass
     checkpoint.unlink(missing_ok=True)
     model.cpu()
+
+
+def _epochs(
+    job: Job, model: torch.nn.Module, samples: Samples, *, epochs: int, checkpoint: Path | None = None
+) -> Iterator[Epoch]:
+    return fit(
+        model,
+        samples,
+        job.splits.preprocess,
+        job.recipe.train,
+        task=job.splits.info.task,
+        epochs=epochs,
+        seed=job.recipe.seed,
+        checkpoint=checkpoint,
+        progress=job.progress if checkpoint else SILENT,
+    )

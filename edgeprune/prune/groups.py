@@ -11,18 +11,25 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 import torch_pruning
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from edgeprune.errors import EdgePruneError
+from edgeprune.errors import ConfigError, EdgePruneError, ModelError
+from edgeprune.models.calling import INPUT, run
 from edgeprune.prune.surgery import Axis, Cut, SurgeryLog, mask, replay
 
 TOLERANCE = 1e-3  # of the largest output; float32 rounding stays below 1e-5, a wrong channel far above
+UNCUT = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
+"""Layers that surgery cannot narrow yet."""
+
+Example = ArrayLike | Mapping[str, ArrayLike]
+"""One sample [1, ...]: the one input of a network, or its inputs by name; tensors or arrays."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,16 @@ class Trial:
     """A copy of a network, with random weights, that cuts are tried on before the network itself is cut."""
 
     model: nn.Module
-    example: Tensor
-    """[1, C, H, W], random."""
+    example: dict[str, Tensor]
+    """The network's inputs for one sample, [1, ...] each: random numbers, and integers as they were given."""
 
     @classmethod
-    def of(cls, model: nn.Module, example: Tensor) -> Trial:
-        """On the CPU, in evaluation mode; no channel is dead, and no two are alike."""
+    def of(cls, model: nn.Module, example: Example) -> Trial:
+        """On the CPU, in evaluation mode; no channel is dead, and no two are alike.
+
+        Raises ConfigError where the network has layers that no pruner cuts yet.
+        """
+        refuse_uncut(model)
         trial = copy.deepcopy(model).cpu().eval().requires_grad_(True)
         generator = torch.Generator().manual_seed(0)
         for parameter in trial.parameters():
@@ -79,7 +90,13 @@ class Trial:
         for layer in trial.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.reset_running_stats()
-        return cls(trial, torch.randn(example.shape, generator=generator))
+        inputs = example if isinstance(example, Mapping) else {INPUT: example}
+        return cls(trial, {name: _random(torch.as_tensor(one), generator) for name, one in inputs.items()})
+
+    def outputs(self, model: nn.Module) -> dict[str, Tensor]:
+        """What a network answers to the example."""
+        with torch.no_grad():
+            return run(model, self.example)
 
     def fault(self, log: SurgeryLog) -> str:
         """Empty where removing channels computes what setting them to zero computes, else how it does not."""
@@ -87,22 +104,59 @@ class Trial:
         try:
             replay(cut, log)
             mask(masked, log)
-            with torch.no_grad():
-                expected, found = masked(self.example), cut(self.example)
+            expected, found = self.outputs(masked), self.outputs(cut)
         except (EdgePruneError, RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
             return f"cutting it fails: {' '.join(str(error).split())[:120]}"
-        if expected.shape != found.shape:
-            return f"cutting it changes the output's shape to {list(found.shape)}"
-        scale, off = float(expected.abs().max()), float((expected - found).abs().max())
-        return "" if off <= TOLERANCE * scale else f"a cut network is off by {off / scale:.0%} of the largest output"
+        faults = (_difference(expected[name], found[name]) for name in expected)
+        return next(filter(None, faults), "")
+
+
+def refuse_uncut(model: nn.Module) -> None:
+    """Refuse a network with recurrent layers or attention. Raises ConfigError naming the first."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, UNCUT) or type(layer).__module__.startswith("transformers."):
+            raise ConfigError(
+                f"{name or type(model).__name__}: {type(layer).__name__} cannot be pruned yet, only convolutions and"
+                " dense layers: use --pruner none"
+            )
 
 
 def find_groups(trial: Trial) -> tuple[ChannelGroup, ...]:
-    """All groups of the model's convolutions and dense layers, each tried."""
-    graph = torch_pruning.DependencyGraph().build_dependency(
-        trial.model, example_inputs=(trial.example,), verbose=False
-    )
-    return tuple(_group(trial, graph, found) for found in graph.get_all_groups())
+    """All groups of the model's convolutions and dense layers, each tried.
+
+    Raises ModelError where Torch-Pruning cannot follow the network.
+    """
+    try:
+        graph = torch_pruning.DependencyGraph().build_dependency(
+            trial.model,
+            example_inputs=trial.example,
+            forward_fn=lambda model, example: list(run(model, example).values()),
+            verbose=False,
+        )
+        found = list(graph.get_all_groups())
+    except EdgePruneError:
+        raise
+    except Exception as error:  # it follows what it finds in any network, and may meet anything
+        reason = " ".join(str(error).split())[:120]
+        raise ModelError(
+            f"{type(trial.model).__name__}: its channels cannot be followed ({type(error).__name__}: {reason}):"
+            " use --pruner none"
+        ) from error
+    return tuple(_group(trial, graph, one) for one in found)
+
+
+def _random(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    """Integers stay: they may be numbers of tokens."""
+    if not tensor.is_floating_point():
+        return tensor.cpu()
+    return torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
+
+
+def _difference(expected: Tensor, found: Tensor) -> str:
+    if expected.shape != found.shape:
+        return f"cutting it changes the output's shape to {list(found.shape)}"
+    scale, off = float(expected.abs().max()), float((expected - found).abs().max())
+    return "" if off <= TOLERANCE * scale else f"a cut network is off by {off / scale:.0%} of the largest output"
 
 
 def merged(cuts: Iterable[Cut]) -> SurgeryLog:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.errors import ConfigError, ModelError
-from edgeprune.prune.groups import ChannelGroup, Trial, find_groups, merged
+from edgeprune.prune.groups import ChannelGroup, Example, Trial, find_groups, merged
 from edgeprune.prune.pruner import LayerWidth, PruneReport
 from edgeprune.prune.surgery import Axis, Cut, SurgeryLog, replay, weight_dim
 
@@ -42,10 +42,11 @@ class _Block:
 class MagnitudePruner:
     """Global magnitude pruning to a fraction of the multiply-accumulates, in one step."""
 
-    def __init__(self, model: nn.Module, example_inputs: Tensor, *, keep: float, align: int = 1) -> None:
-        """`example_inputs` is [1, C, H, W]; the model is not cut before `step`.
+    def __init__(self, model: nn.Module, example_inputs: Example, *, keep: float, align: int = 1) -> None:
+        """`example_inputs` is one sample, [1, C, H, W] or inputs by name; the model is not cut before `step`.
 
         A layer that is cut keeps a multiple of `align` channels; one that has no more than that stays whole.
+        Raises ConfigError where the model has recurrent layers or attention, which cannot be cut yet.
         """
         self.model = model
         self.keep = keep
@@ -160,8 +161,7 @@ def _positions(trial: Trial) -> dict[str, int]:
                 counts[name] += output.numel() // _weight(trial.model, name).shape[0]
 
             hooks.append(layer.register_forward_hook(count))
-    with torch.no_grad():
-        trial.model(trial.example)
+    trial.outputs(trial.model)
     for hook in hooks:
         hook.remove()
     return dict(counts)

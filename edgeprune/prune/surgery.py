@@ -15,7 +15,8 @@ from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from edgeprune.errors import CorruptError, ModelError, OutputError
-from edgeprune.models.zoo import build, is_file, load_weights
+from edgeprune.models.pretrained import PREFIX
+from edgeprune.models.zoo import build, is_file, is_local, load_weights, specs_of
 
 SCHEMA = 1
 WEIGHTS = "pruned.safetensors"
@@ -95,11 +96,12 @@ def mask(model: nn.Module, log: SurgeryLog) -> None:
 def save(folder: Path, model: nn.Module, log: SurgeryLog, factory: str, arguments: Mapping[str, Any]) -> None:
     """Write the cut model's weights, and how to make a model that they fit: `factory(**arguments)`, then the log.
 
-    Of a `file.py:factory` only the file's name is kept, so that no path of a machine is. Raises OutputError.
+    Of a `file.py:factory` or `hf:<folder>` only the last name is kept, so that no path of a machine is. Raises
+    OutputError.
     """
     architecture = {
         "schema": SCHEMA,
-        "factory": factory.replace("\\", "/").rsplit("/", 1)[-1] if is_file(factory) else factory,
+        "factory": _portable(factory),
         "arguments": dict(arguments),
         "surgery": TypeAdapter(SurgeryLog).dump_python(log, mode="json")["cuts"],
     }
@@ -121,13 +123,14 @@ def reload(folder: Path, factory: str | None = None) -> nn.Module:
     """The model that `save` wrote: built dense, cut by the log, and given its weights; nothing is unpickled.
 
     A folder may come from anywhere, so the file of a `file.py:factory` is never taken from it: say it in `factory`.
+    So say the folder of a `hf:<folder>`.
 
     Raises CorruptError where the folder is damaged, ModelError where a needed `factory` is not given.
     """
     stored, arguments, log = _read(folder)
     if is_file(stored) and factory is None:
         raise ModelError(f"{folder}: made by {stored}, which is code of yours: say where that file is (factory=)")
-    model = build(factory or stored, input_shape=tuple(arguments["input_shape"]), classes=int(arguments["classes"]))
+    model = build(factory or stored, arguments)
     replay(model, log)
     load_weights(model, folder / WEIGHTS)
     return model
@@ -140,10 +143,18 @@ def _read(folder: Path) -> tuple[str, dict[str, Any], SurgeryLog]:
         if raw["schema"] != SCHEMA:
             raise CorruptError(f"{path}: schema {raw['schema']!r}, this version reads {SCHEMA}: prune again")
         log = TypeAdapter(SurgeryLog).validate_python({"cuts": raw["surgery"]})
-        arguments = {"input_shape": list(raw["arguments"]["input_shape"]), "classes": raw["arguments"]["classes"]}
+        arguments = dict(raw["arguments"])
+        specs_of({**arguments, "classes": int(arguments["classes"])})
         return str(raw["factory"]), arguments, log
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         raise CorruptError(f"{path}: missing or damaged ({type(error).__name__}): prune again") from error
+
+
+def _portable(factory: str) -> str:
+    if not is_local(factory):
+        return factory
+    prefix = PREFIX if factory.startswith(PREFIX) else ""
+    return prefix + factory.removeprefix(PREFIX).replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 def _side(layer: nn.Module, axis: Axis) -> _Side:

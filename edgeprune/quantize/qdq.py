@@ -6,6 +6,7 @@ One plan and one set of ranges go in; all in which the dialects differ stands in
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -122,29 +123,46 @@ def _quantize_products(
     """
     weight, axis = str(real.name), layers[0][1].axis
     channels = layers[0][1].weight_shape[axis]
-    biases = [(node, layer, _constant_bias(node, channels), qparams[layer.input].scale) for node, layer in layers]
+    biases = [(layer, _constant_bias(node, channels), qparams[layer.input].scale) for node, layer in layers]
 
     floor = np.zeros(channels)
-    for _, _, bias, x_scale in biases:
+    for _, bias, x_scale in biases:
         if bias is not None:  # a dead channel's bias would not fit int32 if the weights alone chose the scale
-            floor = np.maximum(floor, np.abs(bias) / (float(x_scale) * 2**30))
+            floor = np.maximum(floor, np.abs(bias.numbers) / (float(x_scale) * 2**30))
     w = per_channel(array(real), axis, flavour.weight_limit, floor)
     del graph.initializers[weight]
     real.replace_all_uses_with(_dequantized(graph, weight, quantize(array(real), w, axis), w, axis))
 
-    for node, layer, bias, x_scale in biases:
+    for layer, bias, x_scale in biases:
         if flavour.integer_bias and bias is not None:
             b = QParams(x_scale * w.scale, np.zeros(channels, np.int32))
-            node.replace_input_with(2, _dequantized(graph, f"{layer.name}/bias", quantize(bias, b), b, axis=0))
+            name = f"{layer.name}/bias"
+            bias.node.replace_input_with(bias.index, _dequantized(graph, name, quantize(bias.numbers, b), b, axis=0))
 
 
-def _constant_bias(node: ir.Node, channels: int) -> NDArray[np.float64] | None:
-    """The constant bias of a layer, one number a channel; None where there is no such."""
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
+@dataclass(frozen=True)
+class _Bias:
+    """A constant bias, one number a channel, and which input of which node it is."""
+
+    node: ir.Node
+    index: int
+    numbers: NDArray[np.float64]
+
+
+def _constant_bias(layer: ir.Node, channels: int) -> _Bias | None:
+    """That of a layer, or of the Add that is all that reads a product without one; None where there is no such."""
+    readers = layer.outputs[0].consumers()
+    node, index = layer, 2
+    if layer.op_type == "MatMul" and len(readers) == 1 and readers[0].op_type == "Add":
+        node = readers[0]
+        index = 1 - list(node.inputs).index(layer.outputs[0])
+    bias = node.inputs[index] if len(node.inputs) > index else None
     if bias is None or bias.const_value is None:
         return None
     numbers = array(bias)
-    return numbers.reshape(channels).astype(np.float64) if numbers.shape in {(channels,), (1, channels)} else None
+    if numbers.shape not in {(channels,), (1, channels)}:
+        return None
+    return _Bias(node, index, numbers.reshape(channels).astype(np.float64))
 
 
 def _dequantized(graph: ir.Graph, name: str, integers: NDArray[Any], q: QParams, axis: int) -> ir.Value:

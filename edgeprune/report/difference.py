@@ -194,22 +194,24 @@ def _accuracies(a: Bundle, b: Bundle, found_a: Measured, found_b: Measured) -> t
     """Accuracy on the splits that hold the same samples in both, and the splits that do not."""
     changes: list[Change] = []
     left = []
-    for split in (name for name in a.core.splits if name in b.core.splits):
-        judged_a, judged_b = (_on(split, records(found)) for found in (found_a, found_b))
+    judges = dict.fromkeys((one.split, one.metric) for record in records(found_a).values() for one in record.accuracy)
+    for split, metric in ((split, metric) for split, metric in judges if split in b.core.splits):
+        judged_a, judged_b = (_on(split, metric, records(found)) for found in (found_a, found_b))
         both = [name for name in judged_a if name in judged_b]
         if both and a.core.splits[split].sha256 != b.core.splits[split].sha256:
             left.append(f"accuracy on {split}: not the same samples")
             continue
         of_a, of_b = ({name: judged[name] for name in both} for judged in (judged_a, judged_b))
-        changes += _changes(f"accuracy on {split}, %", of_a, of_b)
+        name = "accuracy" if metric == "top1" else metric
+        changes += _changes(f"{name} on {split}, %", of_a, of_b)
     return changes, tuple(left)
 
 
-def _on(split: str, found: dict[str, Measurement]) -> dict[str, Interval]:
+def _on(split: str, metric: str, found: dict[str, Measurement]) -> dict[str, Interval]:
     """Percent by variant, where the deployed file itself was judged."""
     return {
         name: Interval(100 * accuracy.value.estimate, 100 * accuracy.value.low, 100 * accuracy.value.high)
         for name, record in found.items()
         for accuracy in record.accuracy
-        if accuracy.split == split and accuracy.source == "measured"
+        if (accuracy.split, accuracy.metric) == (split, metric) and accuracy.source == "measured"
     }

@@ -26,6 +26,7 @@ from edgeprune.report.summary import (
     environment_of,
     fallbacks,
     headline,
+    judged_by,
     percent,
     percent_of,
     points,
@@ -199,7 +200,7 @@ def _apart(measured: Measured) -> tuple[tuple[str, ...], ...]:
         value, drop = accuracy.value, accuracy.drop
         rows.append(
             (
-                accuracy.split,
+                judged_by(accuracy),
                 variant,
                 f"{accuracy.samples:,}",
                 f"{percent(value.estimate)} ({_bounds(value, percent)})",

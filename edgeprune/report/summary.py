@@ -14,7 +14,15 @@ KB = 1000
 ABSENT = "-"
 DECIDING = "report"
 """The split whose accuracy a table shows; others stand apart."""
-METRICS = {"top1": "top-1 accuracy"}
+METRICS = {
+    "top1": "top-1 accuracy",
+    "f1": "F1",
+    "matthews": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "exact-match": "exact match",
+    "span-f1": "F1 of words",
+}
 UNTRAINED = "accuracy: none, the weights are untrained; agreement is with what the FP32 baseline answers"
 
 
@@ -97,21 +105,26 @@ def default(measured: Measured) -> Measurement | None:
 
 
 def deciding(record: Measurement) -> Accuracy | None:
-    """The accuracy a table shows: that of the report split, else the first there is."""
-    named = {accuracy.split: accuracy for accuracy in record.accuracy}
-    return named.get(DECIDING) or next(iter(record.accuracy), None)
+    """The accuracy a table shows: the first metric's on the report split, else the first there is."""
+    decide = (accuracy for accuracy in record.accuracy if accuracy.split == DECIDING)
+    return next(decide, None) or next(iter(record.accuracy), None)
+
+
+def judged_by(accuracy: Accuracy) -> str:
+    """The split, and the metric where it is not the usual one."""
+    return accuracy.split if accuracy.metric == "top1" else f"{accuracy.split}, {accuracy.metric}"
 
 
 def apart(measured: Measured) -> tuple[tuple[str, Accuracy], ...]:
-    """Variant and accuracy on every split but the one the table shows, split by split; `select` decided the default."""
+    """Variant and accuracy by every split and metric but the ones the table shows; `select` decided the default."""
     found = [
         (record.variant, accuracy)
         for record in (measured.baseline, *measured.measurements)
         for accuracy in record.accuracy
         if accuracy is not deciding(record)
     ]
-    splits = list(dict.fromkeys(accuracy.split for _, accuracy in found))
-    return tuple(sorted(found, key=lambda pair: splits.index(pair[1].split)))
+    judges = list(dict.fromkeys(judged_by(accuracy) for _, accuracy in found))
+    return tuple(sorted(found, key=lambda pair: judges.index(judged_by(pair[1]))))
 
 
 def fallbacks(measured: Measured) -> tuple[Fallback, ...]:
@@ -168,7 +181,8 @@ def training(core: Core | None) -> str:
     """How long the weights were trained, in one line: recovery is training that the baseline has not had."""
     if core is None or core.untrained or "train" not in core.recipe:
         return ""
-    train, given = core.recipe["train"], core.recipe.get("weights") or core.model.endswith(".onnx")
+    comes_with = core.model.endswith(".onnx") or core.model.startswith("hf:")
+    train, given = core.recipe["train"], core.recipe.get("weights") or comes_with
     before = "weights given" if given else f"trained {train['epochs']} epochs"
     if core.pruning.get("pruner", "none") == "none":
         return before
@@ -250,8 +264,13 @@ def _accuracies(found: Sequence[Accuracy | None], notes: _Notes) -> list[Column]
     if any(one is not None and one.metric == "agreement" for one in found):
         return [Column("agreement", "%", tuple(_accuracy(one, notes) if one else Cell() for one in found))]
     missing = "accuracy not measured"
+    metric = next((one.metric for one in found if one is not None), "top1")
     return [
-        Column("accuracy", "%", tuple(_accuracy(one, notes) if one else notes.absent(missing) for one in found)),
+        Column(
+            "accuracy" if metric == "top1" else metric,
+            "%",
+            tuple(_accuracy(one, notes) if one else notes.absent(missing) for one in found),
+        ),
         Column("drop", "points", tuple(_drop(one) if one else notes.absent(missing) for one in found)),
     ]
 

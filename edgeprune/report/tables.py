@@ -17,6 +17,7 @@ from edgeprune.report.summary import (
     conditions,
     fallbacks,
     headline,
+    judged_by,
     percent,
     points,
     subject,
@@ -88,7 +89,7 @@ def _apart(found: Sequence[tuple[str, Accuracy]]) -> Table:
     for variant, accuracy in found:
         value, drop = accuracy.value, accuracy.drop
         table.add_row(
-            accuracy.split,
+            judged_by(accuracy),
             variant,
             f"{accuracy.samples:,}",
             f"{percent(value.estimate)} [{percent(value.low)}, {percent(value.high)}]",

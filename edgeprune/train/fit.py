@@ -1,4 +1,4 @@
-"""Train a classifier, one epoch at a time.
+"""Train a network, one epoch at a time.
 
 All that is random in an epoch follows from the seed and the epoch's number, and the learning rate from the number of
 steps done. So weights and the optimizer's state at the end of an epoch are all that a checkpoint must hold for an
@@ -7,12 +7,11 @@ interrupted run to end with the weights of an unbroken one, bit for bit.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -21,16 +20,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from edgeprune.data.datasets import Samples
 from edgeprune.data.preprocess import Preprocess
-from edgeprune.errors import DataError, ModelError, OutputError
+from edgeprune.data.samples import Samples
+from edgeprune.errors import ModelError, OutputError
+from edgeprune.models.calling import inputs_of, run
+from edgeprune.models.task import CLASSIFICATION
 from edgeprune.progress import SILENT, Progress, Task
 from edgeprune.recipe import TrainPart
-from edgeprune.train.batches import augment, device_for, to_input
+from edgeprune.train.batches import Batches, TensorBatches, device_for, load_batches
+from edgeprune.train.loss import check_trainable, loss_of
 
 NOTE_EVERY = 16  # batches; reading the loss makes an accelerator wait
+SAME = 1e-4
+"""Of the largest output: how far a text's answer may move when its padding is left out."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Epoch:
     index: int
     """From 0."""
     loss: float
-    """Mean cross-entropy over the epoch, in nats, while the weights moved."""
+    """Mean over the epoch, while the weights moved."""
     seconds: float
 
 
@@ -50,40 +53,47 @@ def fit(
     preprocess: Preprocess,
     part: TrainPart,
     *,
+    task: str = CLASSIFICATION,
     epochs: int,
     seed: int,
     checkpoint: Path | None = None,
     progress: Progress = SILENT,
 ) -> Iterator[Epoch]:
-    """Minimize the cross-entropy of `model` in place; the learning rate falls to 0 along a cosine.
+    """Minimize the loss of `task` in place; after a warm-up the learning rate falls to 0 along a cosine.
 
     Yields after each epoch that it runs; those that `checkpoint` already holds are not run again. Afterwards the model
     is on the CPU. A checkpoint of other samples, settings or shapes is not gone on with; initial weights are not
     compared, so give each model a checkpoint of its own.
 
-    Raises DataError where there are no samples, ModelError where training diverges, MissingError where the device is
-    not here, OutputError where the checkpoint cannot be written.
+    Raises DataError where there are no samples or no answers to them, ConfigError where nothing says what to train
+    for, ModelError where training diverges, MissingError where the device is not here, OutputError where the
+    checkpoint cannot be written.
     """
-    if not len(samples):
-        raise DataError("no samples to train on")
+    check_trainable(task)
     device = device_for(part.device)
+    inputs = inputs_of(model, preprocess.specs)
     _place(model, device, torch.channels_last)  # a third faster than channels first, on CPUs too
-    run = _Run(
+    batches = load_batches(samples, preprocess, inputs, device, task=task, augmented=part.augment)
+    if isinstance(batches, TensorBatches) and not _reads_no_padding(model, batches):
+        batches = replace(batches, lengths=None)
+    if recurrent := part.precision == "bf16" and any(isinstance(one, nn.RNNBase) for one in model.modules()):
+        progress.say("train: recurrent layers lose too much in bf16: trained in fp32")
+    training = _Training(
         model=model,
         optimizer=_optimizer(model, part),
-        images=torch.from_numpy(np.array(samples.images)).to(device),
-        labels=torch.from_numpy(np.array(samples.labels)).to(device),
+        batches=batches,
         preprocess=preprocess,
-        part=part,
+        part=part.model_copy(update={"precision": "fp32"}) if recurrent else part,
+        task=task,
         epochs=epochs,
         seed=seed,
     )
-    done = _resume(run, checkpoint, progress) if checkpoint else 0
-    with progress.task("train", total=epochs * run.steps) as task:
-        task.advance(done * run.steps)
+    done = _resume(training, checkpoint, progress) if checkpoint else 0
+    with progress.task("train", total=epochs * training.steps) as shown:
+        shown.advance(done * training.steps)
         for index in range(done, epochs):
             start = perf_counter()
-            loss = run.epoch(index, task)
+            loss = training.epoch(index, shown)
             if not math.isfinite(loss):
                 raise ModelError(
                     f"training diverged in epoch {index + 1} of {epochs} (loss {loss}): lower the learning rate "
@@ -91,48 +101,48 @@ def fit(
                     + (" or train in fp32" if part.precision != "fp32" else "")
                 )
             if checkpoint:
-                _save(run, checkpoint, index + 1)
+                _save(training, checkpoint, index + 1)
             yield Epoch(index, loss, perf_counter() - start)
     _place(model, torch.device("cpu"), torch.contiguous_format)
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Training:
     """What all epochs of a training share."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    images: Tensor
-    labels: Tensor
+    batches: Batches
     preprocess: Preprocess
     part: TrainPart
+    task: str
     epochs: int
     seed: int
 
     @property
     def steps(self) -> int:
         """Batches an epoch."""
-        return math.ceil(len(self.labels) / self.part.batch)
+        return math.ceil(len(self.batches.targets) / self.part.batch)
 
     @cached_property
     def job(self) -> dict[str, Any]:
         """What a checkpoint must have been made for, to be gone on with."""
-        content = hashlib.sha256(self.images.cpu().numpy().tobytes() + self.labels.cpu().numpy().tobytes())
         return {
             "epochs": self.epochs,
             "seed": self.seed,
-            "samples": content.hexdigest(),
+            "samples": self.batches.content(),
+            "task": self.task,
             "preprocess": self.preprocess.to_json(),
             "part": self.part.model_dump(exclude={"device", "epochs", "recover_epochs"}),
             "shapes": [list(parameter.shape) for parameter in self.model.parameters()],
         }
 
-    def epoch(self, index: int, task: Task) -> float:
+    def epoch(self, index: int, shown: Task) -> float:
         """One pass in an order of its own; returns the mean loss."""
-        device = self.images.device
+        device = self.batches.targets.device
         source = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(source)
-        order = torch.randperm(len(self.labels), generator=generator).to(device)
+        order = torch.randperm(len(self.batches.targets), generator=generator).to(device)
         total = torch.zeros((), device=device)
         _place(self.model, device, torch.channels_last)  # whoever looked between two epochs may have moved it
         self.model.train()
@@ -144,28 +154,56 @@ class _Run:
                 self._learning_rate((index * self.steps + step) / (self.epochs * self.steps))
                 loss = self._step(rows, generator)
                 total += loss * len(rows)
-                task.advance(note=self._note(index, loss) if step % NOTE_EVERY == 0 else "")
-        return float(total) / len(self.labels)
+                shown.advance(note=self._note(index, loss) if step % NOTE_EVERY == 0 else "")
+        return float(total) / len(self.batches.targets)
 
     def _note(self, index: int, loss: Tensor) -> str:
         return f"epoch {index + 1} of {self.epochs}, loss {float(loss):.3f}"
 
     def _step(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        images = self.images[rows]
-        if self.part.augment:
-            images = augment(images, generator)
-        x = to_input(images, self.preprocess).contiguous(memory_format=torch.channels_last)
+        inputs, targets = self.batches.take(rows, generator), self.batches.targets[rows]
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.part.precision == "bf16"):
-            loss = F.cross_entropy(self.model(x), self.labels[rows])
+        with torch.autocast(targets.device.type, torch.bfloat16, enabled=self.part.precision == "bf16"):
+            loss = loss_of(self.task, run(self.model, inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.part.clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.part.clip)
         self.optimizer.step()
         return loss.detach()
 
     def _learning_rate(self, progress: float) -> None:
-        """lr(t) = lr (1 + cos(pi t)) / 2 (Loshchilov and Hutter, "SGDR", 2017, without restarts)."""
+        """lr(t) = lr (1 + cos(pi t)) / 2 (Loshchilov and Hutter, "SGDR", 2017, without restarts), from 0 at first."""
+        rising = min(1.0, progress / self.part.warmup) if self.part.warmup else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.part.lr * (1 + math.cos(math.pi * progress)) / 2
+            group["lr"] = rising * self.part.lr * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _reads_no_padding(model: nn.Module, batches: TensorBatches) -> bool:
+    """Whether the answers to some texts stay what they are when the padding that they share is left out."""
+    if batches.lengths is None:
+        return False
+    shortest = batches.lengths.argsort()[:2]
+    generator = torch.Generator()
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            whole = run(model, replace(batches, lengths=None).take(shortest, generator))
+            cut = run(model, batches.take(shortest, generator))
+    except (RuntimeError, ValueError, IndexError, TypeError):  # it is made for one length
+        return False
+    finally:
+        model.train(was_training)
+    return all(_agree(whole[name], cut[name]) for name in whole)
+
+
+def _agree(whole: Tensor, cut: Tensor) -> bool:
+    """Whether they are equal, or where a text has scores for each of its tokens, for those that are left."""
+    if whole.ndim != cut.ndim or len(whole) != len(cut):
+        return False
+    if whole.ndim > 1:
+        whole = whole[:, : cut.shape[1]]
+    return whole.shape == cut.shape and bool((whole - cut).abs().max() <= SAME * whole.abs().max())
 
 
 def _place(model: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
@@ -178,26 +216,31 @@ def _optimizer(model: nn.Module, part: TrainPart) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=part.lr, momentum=0.9, nesterov=True, weight_decay=part.weight_decay)
 
 
-def _resume(run: _Run, checkpoint: Path, progress: Progress) -> int:
+def _resume(training: _Training, checkpoint: Path, progress: Progress) -> int:
     """Load the checkpoint; the number of epochs it stands for, 0 where there is none that can be used."""
     if not checkpoint.exists():
         return 0
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state["job"] != run.job:
+        if state["job"] != training.job:
             progress.say(f"{checkpoint}: made with other settings: training starts anew")
             return 0
-        run.model.load_state_dict(state["model"])
-        run.optimizer.load_state_dict(state["optimizer"])
+        training.model.load_state_dict(state["model"])
+        training.optimizer.load_state_dict(state["optimizer"])
         return int(state["done"])
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
         progress.say(f"{checkpoint}: torn or damaged ({type(error).__name__}): training starts anew")
         return 0
 
 
-def _save(run: _Run, checkpoint: Path, done: int) -> None:
+def _save(training: _Training, checkpoint: Path, done: int) -> None:
     partial = checkpoint.with_name(checkpoint.name + ".partial")
-    state = {"job": run.job, "done": done, "model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
+    state = {
+        "job": training.job,
+        "done": done,
+        "model": training.model.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+    }
     buffer = io.BytesIO()
     torch.save(state, buffer)  # into memory: writing to a full disk, it would not say that the disk is full
     try:

@@ -13,7 +13,8 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, TextIO
@@ -23,12 +24,13 @@ from numpy.typing import NDArray
 
 from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Feeds, Load, Runner
-from edgeprune.errors import DataError, EdgePruneError, InputError, MissingError
+from edgeprune.errors import DataError, EdgePruneError, InputError, MissingError, ModelError
 from edgeprune.measure.energy import measure_energy
 from edgeprune.measure.latency import time_runs, warm_up
 from edgeprune.measure.memory import PROC, lower_mark, peak_bytes, resident_bytes
 from edgeprune.meters.meter import detect
 from edgeprune.registry import resolve, unknown
+from edgeprune.tensor import TensorSpec
 from edgeprune.worker.probe import probe
 
 Answer = dict[str, Any]
@@ -79,7 +81,7 @@ class Worker:
 
     def warm(self, inputs: str, min_s: float, max_s: float) -> Answer:
         """Take the samples of an .npz file in turn from now on; time the first inference, run until it is steady."""
-        batches = [feeds for feeds, _ in _batches(_load(inputs), self._opened)]
+        batches = [feeds for feeds, _ in _batches(_load(inputs), self._opened.inputs)]
         self._feeds = itertools.cycle(batches)
         begin = perf_counter()
         self._run()
@@ -96,16 +98,15 @@ class Worker:
 
     def predict(self, inputs: str, out: str) -> Answer:
         """Run every sample of an .npz file and write every output, [N, ...], to another."""
-        runner, arrays = self._opened, _load(inputs)
-        results = [
-            {name: value[:valid] for name, value in runner.infer(feeds).items()}
-            for feeds, valid in _batches(arrays, runner)
-        ]
-        outputs: dict[str, Any] = {
-            name: np.concatenate([result[name] for result in results]) for name in runner.output_names
-        }
+        runner = self._opened
+        size = _batch_size(runner.inputs)
+        counts, done = [], []
+        for feeds, valid in _batches(_load(inputs), runner.inputs):
+            counts.append(valid)
+            done.append(_rows(runner.infer(feeds), size, valid))
+        outputs: dict[str, Any] = {name: _joined([one[name] for one in done], name) for name in runner.output_names}
         np.savez(out, **outputs)
-        return {"samples": _count(arrays)}
+        return {"samples": sum(counts)}
 
     def evidence(self) -> Answer:
         """What the runtime says it executed."""
@@ -118,8 +119,8 @@ class Worker:
     def energy(self, meters: list[str], seconds: float) -> Answer:
         """Joules per inference by the first of `meters` that works here, or why none does."""
         try:
-            meter = detect(meters)
-            window = measure_energy(self._run, meter, seconds=seconds)
+            with closing(detect(meters)) as meter:
+                window = measure_energy(self._run, meter, seconds=seconds)
         except MissingError as error:
             return {"energy": {"joules": None, "sensor": None, "reason": str(error)}}
         found = {"joules": window.joules_per_run, "sensor": meter.sensor, "reason": ""}
@@ -185,21 +186,55 @@ def _load(path: str) -> dict[str, NDArray[Any]]:
         return {name: file[name] for name in file.files}
 
 
-def _count(arrays: dict[str, NDArray[Any]]) -> int:
-    counts = {len(array) for array in arrays.values()}
+def _batches(arrays: Feeds, inputs: Sequence[TensorSpec]) -> Iterator[tuple[Feeds, int]]:
+    """Feeds of the size that the runner was opened for; the last is filled up with its own last sample.
+
+    Beside each: how many of its rows are samples. An input without a dimension for the batch goes into all of them; so
+    does a list [k] where the other inputs hold more than k samples.
+    """
+    size = _batch_size(inputs)
+    most = max((len(array) for array in arrays.values() if array.ndim), default=0)
+    whole = {
+        spec.name
+        for spec in inputs
+        if spec.shape[:1] != (size,)
+        or (spec.shape == (size,) and most > size and len(arrays.get(spec.name, ())) == size)
+    }
+    rows = {name: array for name, array in arrays.items() if name not in whole}
+    for start in range(0, _count(rows), size):
+        parts = {name: array[start : start + size] for name, array in rows.items()}
+        valid = len(next(iter(parts.values())))
+        filled = {name: np.concatenate([part, part[-1:].repeat(size - valid, 0)]) for name, part in parts.items()}
+        yield {name: filled.get(name, array) for name, array in arrays.items()}, valid
+
+
+def _batch_size(inputs: Sequence[TensorSpec]) -> int:
+    """What the first input with more than one dimension leads with; only where there is none, a list tells."""
+    sizes = [spec.shape[0] for spec in sorted(inputs, key=lambda spec: len(spec.shape) == 1) if spec.shape]
+    if not sizes or not isinstance(sizes[0], int):
+        raise ModelError("no input of the model leads with the batch: export it with one")
+    return sizes[0]
+
+
+def _count(rows: Feeds) -> int:
+    counts = {len(array) if array.ndim else 0 for array in rows.values()}
     if len(counts) != 1 or counts == {0}:
         raise DataError(f"inputs hold {sorted(counts)} samples; each must hold the same number, and one at least")
     return counts.pop()
 
 
-def _batches(arrays: dict[str, NDArray[Any]], runner: Runner) -> Iterator[tuple[Feeds, int]]:
-    """Feeds of the size that the runner was opened for; the last is filled up with its own last sample.
+def _rows(outputs: Feeds, size: int, valid: int) -> Feeds:
+    """What belongs to the samples, without the rows that only filled up the last batch."""
+    for name, value in outputs.items():
+        if value.shape[:1] != (size,):
+            raise ModelError(
+                f"output '{name}' is {list(value.shape)} for {size} samples: it must lead with the batch, so that each"
+                " row belongs to a sample"
+            )
+    return {name: value[:valid] for name, value in outputs.items()}
 
-    Beside each: how many of its rows are samples.
-    """
-    size = int(runner.inputs[0].shape[0])
-    for start in range(0, _count(arrays), size):
-        rows = {name: array[start : start + size] for name, array in arrays.items()}
-        valid = len(next(iter(rows.values())))
-        filled = {name: np.concatenate([part, part[-1:].repeat(size - valid, 0)]) for name, part in rows.items()}
-        yield filled, valid
+
+def _joined(parts: Sequence[NDArray[Any]], name: str) -> NDArray[Any]:
+    if len(sizes := {part.shape[1:] for part in parts}) > 1:
+        raise ModelError(f"output '{name}' has other sizes for other samples ({sorted(sizes)}): it cannot be compared")
+    return np.concatenate(parts)

@@ -22,9 +22,10 @@ def test_nodes_that_evidence_could_not_tell_apart_are_refused(write_onnx, tmp_pa
         checked_copy(path, tmp_path)
 
 
-def test_a_free_dimension_needs_a_name(write_onnx, tmp_path):
-    path = write_onnx("g (float[?,2] x) => (float[?,2] y) { [relu] y = Relu(x) }", "free.onnx")
-    with pytest.raises(ModelError, match="input 'x' has a dimension without size or name"):
+@pytest.mark.parametrize("inputs", ["float[n,n] x", "float[batch,n] a, float[n] x"])
+def test_a_batch_that_is_called_like_another_dimension_is_refused(write_onnx, tmp_path, inputs):
+    path = write_onnx(f"g ({inputs}) => (float y) {{ [sum] y = ReduceSum<keepdims=0>(x) }}", "free.onnx")
+    with pytest.raises(ModelError, match="input 'x' leads with 'n', as a dimension behind the first"):
         checked_copy(path, tmp_path)
 
 

@@ -6,22 +6,15 @@ import re
 import click
 
 from edgeprune.api import OPTIONS, compile
-from edgeprune.cli.compile import PRECISIONS, PRUNERS, compile_
-from edgeprune.recipe import PRECISIONS as KNOWN_PRECISIONS
-from edgeprune.recipe import PRUNERS as KNOWN_PRUNERS
+from edgeprune.cli.compile import compile_
 from edgeprune.recipe import Recipe
 
 PARAMETERS = {parameter.name: parameter for parameter in compile_.params}
 
 
-def test_the_choices_are_those_of_the_recipe():
-    assert PRUNERS == KNOWN_PRUNERS
-    assert PRECISIONS == KNOWN_PRECISIONS
-
-
 def test_the_command_line_and_python_take_the_same_options():
     python = set(inspect.signature(compile).parameters) - {"options", "progress"} | set(OPTIONS)
-    assert set(PARAMETERS) - {"as_json", "verbose", "quiet"} == python
+    assert set(PARAMETERS) - {"as_json", "verbose", "quiet", "dry_run"} == python
 
 
 def test_the_defaults_in_the_help_are_those_of_the_recipe():

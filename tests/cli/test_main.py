@@ -287,7 +287,7 @@ def completed(words: str) -> tuple[set[str], set[str]]:
         ("edgeprune co", {"compile"}),
         ("edgeprune targets de", {"detect"}),
         ("edgeprune cache clean --", {"--older", "--stage", "--json", "--verbose", "--quiet", "--help"}),
-        ("edgeprune compile --pre", {"--precision"}),
+        ("edgeprune compile --prec", {"--precision"}),
         ("edgeprune compile --precision in", {"int8"}),
         ("edgeprune nonsense ", set(COMMANDS)),
     ],

@@ -53,7 +53,7 @@ def test_what_a_users_factory_prints_goes_to_stderr(tmp_path):
     def command(output: Output) -> None:
         from edgeprune.models.zoo import build
 
-        build(f"{tmp_path / 'net.py'}:make", input_shape=(1, 8, 8), classes=10)
+        build(f"{tmp_path / 'net.py'}:make", {"input_shape": (1, 8, 8), "classes": 10})
         output.show({"a": 1})
         print("after")
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import onnx
@@ -55,14 +56,30 @@ def backend(request):
 
 
 @pytest.fixture
-def open_runner(backend, model, tmp_path):
-    """Lower the model in FP32, as a baseline is, and open what came out."""
+def open_file(backend, tmp_path):
+    """Lower a file in FP32, as a baseline is, and open what came out."""
 
-    def open_runner(batch=1):
-        lowered = resolve(LOWER, backend, "runtime")(model, load_target("cpu"), "fp32", tmp_path)
+    def open_file(path, batch=1):
+        lowered = resolve(LOWER, backend, "runtime")(path, load_target("cpu"), "fp32", tmp_path)
         return resolve(LOAD, backend, "runtime")(lowered.files, lowered.options, threads=1, batch=batch)
 
-    return open_runner
+    return open_file
+
+
+@pytest.fixture
+def open_runner(open_file, model):
+    return partial(open_file, model)
+
+
+@pytest.fixture
+def open_text(open_file, tmp_path):
+    """Open a graph given in ONNX's text form."""
+
+    def open_text(text, batch=1):
+        onnx.save(onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> g {text}'), tmp_path / "g.onnx")
+        return open_file(tmp_path / "g.onnx", batch)
+
+    return open_text
 
 
 def feeds(batch, seed=1):
@@ -91,6 +108,67 @@ def test_it_tells_its_inputs_with_the_batch_it_was_opened_for(open_runner):
         ]
         assert runner.input_names == ("image", "extra")
         assert runner.output_names == ("scores", "features")
+
+
+WEIGHED = """(int64[batch, seq] ids, float[batch, seq] mask, float limit) => (float[batch, seq] y, float[batch] total)
+<int64[1] axis = {1}> {
+  [cast] f = Cast<to=1>(ids)
+  [mul] g = Mul(f, mask)
+  [min] y = Min(g, limit)
+  [sum] total = ReduceSum<keepdims=0>(y, axis)
+}"""
+
+
+def test_a_dimension_behind_the_batch_stays_free(open_text):
+    with open_text(WEIGHED, batch=2) as runner:
+        assert [spec.shape[0] for spec in runner.inputs[:2]] == [2, 2]
+        assert [type(size) for spec in runner.inputs for size in spec.shape[1:]] == [str, str]
+        assert runner.inputs[2].shape == ()
+        for length in (3, 5, 1):
+            ids = np.arange(2 * length).reshape(2, length)
+            mask, limit = np.full((2, length), 0.5, np.float32), np.array(2, np.float32)
+            outputs = runner.infer({"ids": ids, "mask": mask, "limit": limit})
+            np.testing.assert_array_equal(outputs["y"], np.minimum(ids * mask, limit))
+            np.testing.assert_array_equal(outputs["total"], outputs["y"].sum(1))
+        assert json.loads(json.dumps(runner.evidence()))["nodes"]
+
+
+def test_evidence_of_free_dimensions_needs_no_inference_before_it(open_text):
+    with open_text(WEIGHED) as runner:
+        assert runner.evidence()["nodes"]
+
+
+def test_sizes_that_do_not_go_together_are_refused_in_one_line(open_text):
+    limit = np.array(2, np.float32)
+    with open_text(WEIGHED) as runner, pytest.raises(DataError, match="mask") as raised:
+        runner.infer({"ids": np.zeros((1, 4), np.int64), "mask": np.zeros((1, 3), np.float32), "limit": limit})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("inner", ["3", "k"], ids=["fixed", "free"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [("int64", "int64"), ("int32", "int32"), ("float16", "float16"), ("double", "float64"), ("uint8", "uint8")],
+)
+def test_numbers_of_every_type_go_in_and_out(open_text, kind, dtype, inner):
+    text = f"({kind}[batch, {inner}] x) => ({kind}[batch, {inner}] y) {{ [twice] y = Add(x, x) }}"
+    x = np.arange(6, dtype=dtype).reshape(2, 3)
+    with open_text(text, batch=2) as runner:
+        assert runner.inputs[0].dtype == dtype
+        y = runner.infer({"x": x})["y"]
+    assert y.dtype == x.dtype
+    np.testing.assert_array_equal(y, x + x)
+
+
+def test_truth_values_go_in_and_out(open_text):
+    with open_text("(bool[batch, k] x) => (bool[batch, k] y) { [no] y = Not(x) }", batch=2) as runner:
+        x = np.array([[True, False], [False, True]])
+        np.testing.assert_array_equal(runner.infer({"x": x})["y"], ~x)
+
+
+def test_a_batch_that_is_fixed_in_the_file_stays(open_text):
+    with open_text("(float[4, 2] x) => (float[4, 2] y) { [relu] y = Relu(x) }", batch=1) as runner:
+        assert runner.inputs[0].shape == (4, 2)
 
 
 def test_the_order_of_the_inputs_does_not_matter(open_runner):

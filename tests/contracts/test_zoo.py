@@ -25,7 +25,7 @@ from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.models.projected_resnet import Bottleneck, ProjectedResNet
-from edgeprune.models.zoo import build
+from edgeprune.models.zoo import build, specs_of
 from edgeprune.prune.magnitude import MagnitudePruner
 from edgeprune.prune.pruner import PruneReport
 from edgeprune.prune.surgery import SurgeryLog, mask
@@ -68,7 +68,7 @@ def case(request, tmp_path_factory) -> Case:
     pruner = MagnitudePruner(cut, torch.zeros(1, *SHAPE), keep=0.5, align=8)
     pruner.step()
     file = tmp_path_factory.mktemp(request.param) / "model.onnx"
-    export(cut, SHAPE, file)
+    export(cut, specs_of({"input_shape": SHAPE}), file)
     images = _smooth_images()
     return Case(dense, cut, pruner.log, pruner.report, file, images, calibrate(file, [{"input": images}]))
 
@@ -91,7 +91,7 @@ def test_cutting_computes_what_masking_computes(case):
 
 def test_its_onnx_computes_what_it_computes(case):
     scale = max(1.0, np.abs(_scores(case.cut, case.images)).max())
-    assert parity.check(case.cut, case.file, case.images) <= 1e-4 * scale
+    assert parity.check(case.cut, case.file, {"input": case.images}) <= 1e-4 * scale
 
 
 def test_module_and_graph_agree_on_the_multiply_accumulates(case):
@@ -119,7 +119,7 @@ def test_every_layer_runs_in_int8(case, backend, tmp_path):
 def _build(name: str) -> nn.Module:
     if name == "bottlenecks":
         return ProjectedResNet(Bottleneck, (1, 1, 1, 1), input_shape=SHAPE, classes=10)
-    return build(name, input_shape=SHAPE, classes=10)
+    return build(name, {"input_shape": SHAPE, "classes": 10})
 
 
 def _scores(model: nn.Module, images: np.ndarray) -> np.ndarray:

@@ -12,10 +12,12 @@ from PIL import Image
 
 PROGRAM = """
 import sys
-from edgeprune.data.encoded import decode
+from edgeprune.data.cells import to_samples
 from edgeprune.data.hub import read
-encoded = read(sys.argv[1], "train", "img", 2, None)
-print(decode(encoded)[:, 0, 0, 0].tolist(), encoded.labels.tolist(), encoded.places[0].rpartition(":")[2])
+from edgeprune.data.info import Hub
+cells = read(Hub(sys.argv[1]), "train", ("image", "label"), 2, None)
+samples = to_samples(cells, ("image",), "label", "classification", 2, None)
+print(samples.columns["image"][:, 0, 0, 0].tolist(), samples.labels.tolist(), cells.places[0].rpartition(":")[2])
 """
 
 

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeprune.data.encoded import Resize
 from edgeprune.data.input_file import read_input
-from edgeprune.data.preprocess import Preprocess
+from edgeprune.data.pixels import Pixels
 from edgeprune.errors import DataError
 from edgeprune.tensor import TensorSpec
 
 RGB = TensorSpec("x", "float32", ("batch", 3, 4, 5))
 IDS = TensorSpec("ids", "int64", ("batch", 7))
-HALF = Preprocess(255, (0.5,) * 3, (0.5,) * 3)
+HALF = Pixels((4, 5), 255, (0.5,) * 3, (0.5,) * 3)
 
 
 def saved(path, array):
@@ -68,7 +69,7 @@ def test_an_array_that_does_not_fit_is_refused(tmp_path, array, said):
 
 
 def test_images_brighter_than_the_model_knows_are_refused(tmp_path):
-    digits = Preprocess(16, (0.3,), (0.4,))
+    digits = Pixels((8, 8), 16, (0.3,), (0.4,))
     spec = TensorSpec("x", "float32", ("batch", 1, 8, 8))
     file = saved(tmp_path / "x.npy", np.full((8, 8, 1), 255, np.uint8))
     with pytest.raises(DataError, match="pixels go up to 255; this model was made with images from 0 to 16"):
@@ -130,6 +131,75 @@ def test_the_ending_must_be_the_right_one(tmp_path):
 def test_one_array_is_not_enough_for_two_inputs(tmp_path):
     with pytest.raises(DataError, match=r"give an \.npz that holds x, ids"):
         read_input(saved(tmp_path / "x.npy", np.zeros(3)), [RGB, IDS], HALF)
+
+
+def test_an_image_of_another_size_is_brought_to_that_of_the_model(tmp_path):
+    Image.new("L", (50, 30), 255).save(tmp_path / "x.png")
+    last = Pixels((4, 4), 255, (0.5,) * 3, (0.5,) * 3, Resize(5, 4), "NHWC")
+    read = read_input(tmp_path / "x.png", last.specs, last)["image"]
+    np.testing.assert_array_equal(read, np.ones((1, 4, 4, 3), np.float32))
+    with pytest.raises(DataError, match=r"is uint8 \[1, 30, 50, 1\]; .* or 8-bit images \[N, 4, 5, 3\]"):
+        read_input(tmp_path / "x.png", [RGB], HALF)
+
+
+def text_model(length):
+    return [TensorSpec(name, "int64", ("batch", length)) for name in ("input_ids", "attention_mask")]
+
+
+def test_text_goes_line_by_line_through_the_tokenizer(tmp_path, word_piece):
+    (tmp_path / "x.txt").write_text("the film\n\nwas good\n")
+    given = word_piece("text", length=8)
+    read = read_input(tmp_path / "x.txt", text_model(8), given)
+    assert read.keys() == {"input_ids", "attention_mask"}
+    assert read["attention_mask"].sum(axis=1).tolist() == [4, 2, 4]  # an empty line is an empty text
+    other = [TensorSpec("ids", "int64", ("batch", 8))]
+    with pytest.raises(DataError, match="nothing feeds the model's input 'ids'"):
+        read_input(tmp_path / "x.txt", other, given)
+    with pytest.raises(DataError, match=r"x\.txt: 'input_ids' would get int64 \[3, 8\], the model takes"):
+        read_input(tmp_path / "x.txt", text_model(9), given)
+
+
+def test_pairs_have_a_tab_between_them(tmp_path, word_piece):
+    (tmp_path / "x.txt").write_text("who\tthe film\nwho\tit\n")
+    given = word_piece("question", "context", length=9)
+    assert read_input(tmp_path / "x.txt", text_model(9), given)["attention_mask"].sum(axis=1).tolist() == [6, 5]
+    (tmp_path / "x.txt").write_text("who\tthe film\nwho wrote it\n")
+    with pytest.raises(DataError, match=r"x\.txt line 2: 1 texts; question <tab> context is needed"):
+        read_input(tmp_path / "x.txt", text_model(9), given)
+
+
+@pytest.mark.parametrize(("content", "said"), [(b"", "is empty"), (b"\xff\xfe", "no text in UTF-8")])
+def test_a_file_without_text_is_refused(tmp_path, word_piece, content, said):
+    (tmp_path / "x.txt").write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        read_input(tmp_path / "x.txt", text_model(8), word_piece("text", length=8))
+
+
+def test_text_where_numbers_are_due_and_the_reverse_are_refused(tmp_path, word_piece):
+    (tmp_path / "x.txt").write_text("the film\n")
+    with pytest.raises(DataError, match="is text; the model takes 8-bit images or numbers: x"):
+        read_input(tmp_path / "x.txt", [RGB], HALF)
+    with pytest.raises(DataError, match="is text; the model takes numbers: x"):
+        read_input(tmp_path / "x.txt", [RGB], None)
+    given = word_piece("text", length=8)
+    Image.new("RGB", (5, 4)).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match=r"the model takes text: give a \.txt with text in each line"):
+        read_input(tmp_path / "x.png", text_model(8), given)
+    with pytest.raises(DataError, match=r"is <U4 \[1\]; the model takes int64 \[batch, 8\], or a \.txt with text"):
+        read_input(saved(tmp_path / "x.npy", np.array(["text"])), text_model(8)[:1], given)
+
+
+def test_tokens_may_be_given_as_numbers(tmp_path, word_piece):
+    given = word_piece("text", length=8)
+    ids = np.ones((2, 8), np.int64)
+    np.savez(tmp_path / "x.npz", input_ids=ids, attention_mask=ids)
+    assert read_input(tmp_path / "x.npz", text_model(8), given)["input_ids"].tolist() == ids.tolist()
+
+
+def test_one_sample_may_come_without_a_batch(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((3, 4, 5), np.float32), ids=np.ones(7, np.int64))
+    read = read_input(tmp_path / "x.npz", [RGB, IDS], None)
+    assert {name: array.shape for name, array in read.items()} == {"x": (1, 3, 4, 5), "ids": (1, 7)}
 
 
 def test_a_folder_is_no_file(tmp_path):

@@ -5,46 +5,67 @@ import json
 import numpy as np
 import pytest
 
-from edgeprune.data.preprocess import Preprocess, read_preprocess
-from edgeprune.errors import ConfigError, CorruptError, DataError
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.preprocess import feeds, fits, read_preprocess, write_preprocess
+from edgeprune.data.tensors import Tensors
+from edgeprune.errors import CorruptError, DataError
+from edgeprune.tensor import TensorSpec
+
+PIXELS = Pixels((8, 8), 16, (0.5,), (0.25,))
+IDS = TensorSpec("ids", "int64", ("batch", 4))
 
 
-def test_pixels_become_what_the_formula_says_with_channels_first():
-    images = np.arange(2 * 2 * 3 * 2, dtype=np.uint8).reshape(2, 2, 3, 2)
-    x = Preprocess(255, (0.5, 0.25), (0.5, 2.0))(images)
-    assert x.dtype == np.float32
-    assert x.shape == (2, 2, 2, 3)
-    assert x[1, 1, 0, 2] == pytest.approx((images[1, 0, 2, 1] / 255 - 0.25) / 2.0, rel=1e-6)
-
-
-def test_it_survives_json():
-    given = Preprocess(16, (0.307,), (0.376,))
-    assert Preprocess.from_json(given.to_json()) == given
-
-
-def test_damaged_json_is_told():
-    with pytest.raises(CorruptError, match="levels, mean and std are needed"):
-        Preprocess.from_json({"levels": 255, "mean": [0.5]})
+@pytest.mark.parametrize("given", [PIXELS, Tensors((IDS, TensorSpec("x", "float32", ("batch", 3, 2))))])
+def test_what_a_bundle_does_to_samples_is_read_from_its_file(tmp_path, given):
+    assert read_preprocess(tmp_path) is None
+    write_preprocess(given, tmp_path)
+    assert read_preprocess(tmp_path) == given
 
 
 @pytest.mark.parametrize(
-    ("levels", "mean", "std"),
-    [(255, (0.5,), (0.0,)), (0, (0.5,), (0.5,)), (255, (0.5,), (0.5, 0.5)), (255, (float("nan"),), (1.0,))],
+    ("content", "said"),
+    [("{", "no JSON that says its kind"), ("[]", "no JSON"), ('{"kind": "sound"}', "kind 'sound', this version knows")],
 )
-def test_numbers_that_cannot_be_used_are_refused_at_birth(levels, mean, std):
-    with pytest.raises(ConfigError, match="normalize"):
-        Preprocess(levels, mean, std)
-
-
-def test_grey_images_do_not_fit_three_means():
-    with pytest.raises(DataError, match="3 channels"):
-        Preprocess(255, (0.5,) * 3, (0.5,) * 3)(np.zeros((1, 4, 4, 1), np.uint8))
-
-
-def test_what_a_bundle_does_to_images_is_read_from_its_file(tmp_path):
-    assert read_preprocess(tmp_path) is None
-    (tmp_path / "preprocess.json").write_text(json.dumps(Preprocess(16, (0.5,), (0.25,)).to_json()))
-    assert read_preprocess(tmp_path) == Preprocess(16, (0.5,), (0.25,))
-    (tmp_path / "preprocess.json").write_text("{")
-    with pytest.raises(CorruptError, match="not JSON"):
+def test_a_file_that_says_nothing_we_know_is_told(tmp_path, content, said):
+    (tmp_path / "preprocess.json").write_text(content)
+    with pytest.raises(CorruptError, match=said):
         read_preprocess(tmp_path)
+    (tmp_path / "preprocess.json").write_text(json.dumps({"kind": "tensors", "inputs": [["x"]]}))
+    with pytest.raises(CorruptError, match="inputs are needed"):
+        read_preprocess(tmp_path)
+
+
+def test_a_model_takes_its_inputs_by_name_and_leaves_the_rest():
+    tensors = {"ids": np.ones((2, 4), np.int64), "mask": np.ones((2, 4), np.int64)}
+    assert feeds([IDS], tensors).keys() == {"ids"}
+
+
+def test_a_single_tensor_feeds_a_single_input_whatever_they_are_called():
+    x = np.ones((2, 4), np.int64)
+    np.testing.assert_array_equal(feeds([IDS], {"image": x})["ids"], x)
+
+
+def test_integers_are_narrowed_where_every_value_fits():
+    narrow = TensorSpec("ids", "int8", ("batch", 4))
+    assert feeds([narrow], {"ids": np.full((1, 4), 127, np.int64)})["ids"].dtype == np.int8
+    with pytest.raises(DataError, match="goes up to 128, too large for int8"):
+        feeds([narrow], {"ids": np.full((1, 4), 128, np.int64)})
+
+
+@pytest.mark.parametrize(
+    ("tensors", "said"),
+    [
+        ({"a": np.ones((2, 4), np.int64), "b": np.ones((2, 4), np.int64)}, "nothing feeds the model's input 'ids'"),
+        ({"ids": np.ones((2, 5), np.int64)}, r"'ids' would get int64 \[2, 5\], the model takes ids int64\[batch, 4\]"),
+        ({"ids": np.ones((2, 4), np.float32)}, "would get float32"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_is_refused(tensors, said):
+    with pytest.raises(DataError, match=said):
+        feeds([IDS], tensors, "sets")
+
+
+def test_a_free_dimension_fits_any_size():
+    assert fits(TensorSpec("x", "int64", ("batch", 128)), TensorSpec("y", "int32", ("n", "length")))
+    assert not fits(TensorSpec("x", "int64", ("batch", 128)), TensorSpec("y", "int64", ("n", 64)))
+    assert not fits(TensorSpec("x", "int64", ("batch", 128)), TensorSpec("y", "int64", ("n",)))

@@ -112,6 +112,22 @@ def test_tensors_outside_the_models_folder_are_never_opened(tmp_path):
             read_onnx(write_external(folder / "m.onnx", location))
 
 
+def test_more_than_fits_one_file_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "w.bin").open("wb") as file:
+        file.truncate(2**31)  # a hole: nothing is written
+    with pytest.raises(ModelError, match=r"\d+ bytes of weights; only models that fit one file"):
+        read_onnx(write_external(tmp_path / "m.onnx", "w.bin", length=2**31))
+
+
+def test_a_graph_that_computes_nothing_is_refused(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(
+        onnx.parser.parse_model('<ir_version: 8, opset_import: ["" : 17]> g (float[1] x) => (float[1] x) {}')
+        .SerializeToString()
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="it has no nodes"):
+        read_onnx(tmp_path / "m.onnx")
+
+
 def test_tensors_that_are_missing_or_cut_short_are_refused(tmp_path):
     with pytest.raises(CorruptError, match="missing"):
         read_onnx(write_external(tmp_path / "m.onnx", "w.bin"))

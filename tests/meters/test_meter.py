@@ -25,3 +25,4 @@ def test_every_meter_counts_where_it_has_a_sensor(name):
         pytest.skip(str(error))
     assert meter.sensor
     assert meter.energy_j() >= 0
+    meter.close()

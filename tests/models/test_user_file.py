@@ -21,7 +21,7 @@ def make(classes, hidden=Widths().hidden):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, hidden), nn.Linear(hidden, classes))
 
 def any_of_them(**arguments):
-    assert set(arguments) == {"input_shape", "classes"}
+    assert set(arguments) == {"input_shape", "classes", "task"}
     return make(arguments["classes"])
 
 def none_of_them():
@@ -42,6 +42,9 @@ make = Net
 """
 
 
+ARGUMENTS = {"input_shape": [1, 8, 8], "classes": 10, "task": "classification"}
+
+
 @pytest.fixture
 def net(tmp_path):
     """Write a file and return its path."""
@@ -54,8 +57,8 @@ def net(tmp_path):
     return write
 
 
-def build_from(path, factory="make"):
-    return build(f"{path}:{factory}", input_shape=(1, 8, 8), classes=10)
+def build_from(path, factory="make", **given):
+    return build(f"{path}:{factory}", {**ARGUMENTS, **given})
 
 
 @pytest.mark.parametrize("factory", ["make", "any_of_them", "none_of_them"])
@@ -93,7 +96,8 @@ def test_the_file_is_run_anew_and_leaves_no_module_of_its_name(net):
         (forward("x.flatten(1) @ self.w.T[:, :9]"), r"to \[2, 9\] in evaluation, scores of \[2, 10\] are needed"),
         (forward("x.reshape(1, -1)[:, :64] @ self.w.T"), r"to \[1, 10\] in evaluation"),
         (forward("x[:1].flatten(1) @ self.w.T"), r"to \[1, 10\] in evaluation"),
-        (forward("[x]"), "to list in evaluation"),
+        (forward("[x, 'y']"), "to what is no tensor in evaluation: Net returns list"),
+        (forward("x"), r"to \[2, 1, 8, 8\] in evaluation, scores of \[2, 10\] are needed"),
         (forward("x.flatten(1) @ self.w.T if not self.training else 1 / 0"), r"in training: ZeroDivisionError.*line 7"),
         (forward("sys.exit(2)"), r"in evaluation: SystemExit: 2 \(line 7\)"),
     ],
@@ -109,7 +113,7 @@ def test_what_is_wrong_with_a_file_is_told_in_one_line_with_its_name(net, text, 
 @pytest.mark.parametrize("name", ["nowhere/net.py:make", "net.py", "net.py:"])
 def test_a_name_that_leads_to_no_file_is_told(name):
     with pytest.raises(ModelError, match=r"no such file|is written file\.py:factory"):
-        build(name, input_shape=(1, 8, 8), classes=10)
+        build(name, ARGUMENTS)
 
 
 @pytest.mark.parametrize(
@@ -179,3 +183,59 @@ def test_a_model_is_another_when_a_file_that_it_imports_is(sibling, file):
     path = sibling.parent / file
     path.write_text(path.read_text() + "\n")
     assert source_hash(name) != before
+
+
+TEXT = {"length": 6, "vocabulary": 20, "classes": 2, "task": "classification"}
+READER = """
+import torch
+class Reader(torch.nn.Module):
+    def __init__(self, vocabulary):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(vocabulary, 8)
+        self.dense = torch.nn.Linear(8, %d)
+    def forward(self, attention_mask, input_ids):
+        found = self.dense(self.embedding(input_ids)) * attention_mask.unsqueeze(2)
+        return %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("answers", "returned", "given"),
+    [
+        (2, "found.mean(1)", {}),
+        (1, "found.mean(1)", {}),
+        (1, "found.mean((1, 2))", {"task": "regression", "classes": 1}),
+        (2, "found.unbind(2)", {"task": "question-answering", "classes": 0}),
+        (7, "{'tokens': found, 'mean': found.mean(1)}", {"task": "none", "classes": 0}),
+    ],
+)
+def test_a_model_may_take_several_inputs_by_name_and_give_several_outputs(net, answers, returned, given):
+    model = build(f"{net(READER % (answers, returned))}:Reader", {**TEXT, **given})
+    assert model.embedding.num_embeddings == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (READER % (3, "found.mean(1)"), r"maps attention_mask \[2, 6\], input_ids \[2, 6\] to \[2, 3\] in evaluation"),
+        (READER.replace("attention_mask", "x") % (2, "found"), "takes x, the data give input_ids, attention_mask"),
+        (READER.replace("(input_ids)", "(input_ids + 20)") % (2, "found"), "in evaluation: IndexError"),
+    ],
+)
+def test_what_is_wrong_with_a_model_for_texts_is_told_in_one_line(net, text, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        build(f"{net(text)}:Reader", TEXT)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_may_take_arrays_of_the_users_by_name(net):
+    path = net(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self, inputs):\n"
+        "        super().__init__()\n"
+        "        self.dense = torch.nn.Linear(inputs['left'][1][1], 4)\n"
+        "    def forward(self, right, left): return self.dense(left) + right.float().mean()\n"
+    )
+    inputs = {"left": ["float32", ["batch", 5]], "right": ["int32", ["batch", 2, 3]]}
+    assert build(f"{path}:Net", {"inputs": inputs, "classes": 4, "task": "classification"}).dense.in_features == 5

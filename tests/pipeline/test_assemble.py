@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeprune.bundle import Variant, open_bundle, seal
+from edgeprune.bundle import Task, Variant, open_bundle, seal
 from edgeprune.cache import Stage
 from edgeprune.errors import OutputError
 from edgeprune.pipeline.assemble import check_out, place
@@ -19,7 +19,15 @@ def sealed(tmp_path: Path):
         (folder / "baseline" / "model.onnx").write_bytes(b"graph")
         variant = Variant("baseline", "ort", "fp32", {"model": "baseline/model.onnx"}, {}, ())
         core = {key: {} for key in ("splits", "budgets", "pruning", "assumptions", "versions", "recipe")}
-        core |= {"model": "cnn", "target": "cpu", "inputs": (), "outputs": (), "untrained": False, "variants": ()}
+        core |= {
+            "model": "cnn",
+            "target": "cpu",
+            "inputs": (),
+            "outputs": (),
+            "task": Task("none", ()),
+            "untrained": False,
+            "variants": (),
+        }
         seal(folder, core | {"baseline": variant, "seed": seed, "command": "edgeprune compile"})
         (folder / "stage.json").write_text("{}")
         return Stage("bundle", str(seed), folder, reused=False)

@@ -6,11 +6,14 @@ import torch_pruning
 from torch import nn
 from torch.nn import functional as F
 
+from edgeprune.errors import ConfigError, ModelError
 from edgeprune.models.zoo import build
 from edgeprune.prune.groups import Trial, find_groups, merged
+from edgeprune.prune.magnitude import MagnitudePruner
 from edgeprune.prune.surgery import mask, replay
 
 X = torch.zeros(1, 3, 8, 8)
+TEXT = {"length": 6, "vocabulary": 20, "classes": 2, "task": "classification"}
 
 
 class PaddedShortcut(nn.Module):
@@ -121,7 +124,7 @@ def test_a_shortcut_that_pads_channels_stays_whole_and_the_inner_width_may_be_cu
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet32"])
 def test_only_the_inner_widths_of_option_a_blocks_may_be_cut(name):
-    found = whole(build(name, input_shape=(3, 32, 32), classes=10), torch.zeros(1, 3, 32, 32))
+    found = whole(build(name, {"input_shape": (3, 32, 32), "classes": 10}), torch.zeros(1, 3, 32, 32))
     free = {layer for layer, why in found.items() if not why}
     inner = {layer for layer in found if layer.startswith("layer") and layer.endswith(("conv1", "bn1"))}
     assert free == inner
@@ -177,3 +180,66 @@ def test_the_network_itself_is_left_as_it_was():
     assert model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+class TextCnn(nn.Module):
+    """Tokens and a mask; convolutions over time."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(20, 8)
+        self.first, self.second = nn.Conv1d(8, 12, 3, padding=1), nn.Conv1d(12, 6, 3, padding=1)
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, attention_mask, input_ids):
+        x = torch.relu(self.first(self.embedding(input_ids).transpose(1, 2)))
+        x = torch.relu(self.second(x)) * attention_mask.unsqueeze(1)
+        return {"scores": self.last(x.sum(2))}
+
+
+def test_a_network_with_several_inputs_is_cut_where_it_computes_the_same():
+    example = {"attention_mask": torch.ones(1, 5, dtype=torch.int64), "input_ids": torch.arange(5).unsqueeze(0)}
+    model = TextCnn().eval()
+    found = whole(model, example)
+    assert found["first"] == found["second"] == ""
+    assert found["last"] == "it is the output"
+    pruner = MagnitudePruner(model, example, keep=0.5)
+    pruner.step()
+    assert pruner.report.macs_before == 5 * (8 * 12 * 3 + 12 * 6 * 3) + 6 * 2
+    assert pruner.report.kept <= 0.5
+    assert model(**example)["scores"].shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "layer"),
+    [
+        (nn.Sequential(nn.Linear(3, 4), nn.LSTM(4, 4)), torch.zeros(1, 2, 3), "1: LSTM"),
+        (nn.TransformerEncoderLayer(8, 2), torch.zeros(1, 2, 8), "TransformerEncoderLayer: TransformerEncoderLayer"),
+        (build("bilstm", TEXT), torch.zeros(1, 6, dtype=torch.int64), "forwards: LSTM"),
+    ],
+    ids=["layer", "attention", "bilstm"],
+)
+def test_recurrent_layers_and_attention_are_refused_in_one_line(model, example, layer):
+    with pytest.raises(ConfigError, match=f"{layer} cannot be pruned yet.*--pruner none") as caught:
+        MagnitudePruner(model, example, keep=0.5)
+    assert "\n" not in str(caught.value)
+
+
+def test_encoders_are_refused():
+    pytest.importorskip("transformers")
+    with pytest.raises(ConfigError, match="cannot be pruned yet"):
+        MagnitudePruner(build("bert-mini", TEXT), {}, keep=0.5)
+
+
+def test_a_network_that_cannot_be_followed_is_refused_in_one_line():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dense = nn.Linear(3, 2)
+
+        def forward(self, x):
+            raise KeyError("whatever\na user's module raises")
+
+    with pytest.raises(ModelError, match=r"Odd: its channels cannot be followed .*--pruner none") as caught:
+        find_groups(Trial.of(Odd(), torch.zeros(1, 3)))
+    assert "\n" not in str(caught.value)

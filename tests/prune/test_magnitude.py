@@ -20,7 +20,7 @@ CASES = {"cnn": (1, 8, 8), "resnet20": (3, 32, 32)}
 
 def pruned(name="cnn", *, keep=0.5, align=1, seed=0):
     torch.manual_seed(seed)
-    model = build(name, input_shape=CASES[name], classes=10)
+    model = build(name, {"input_shape": CASES[name], "classes": 10})
     pruner = MagnitudePruner(model, torch.zeros(1, *CASES[name]), keep=keep, align=align)
     pruner.step()
     return model, pruner
@@ -79,7 +79,7 @@ def test_a_width_that_is_no_multiple_becomes_one():
 
 
 def test_what_cannot_be_reached_is_told_with_what_can_and_nothing_is_cut():
-    model = build("resnet20", input_shape=(3, 32, 32), classes=10)
+    model = build("resnet20", {"input_shape": (3, 32, 32), "classes": 10})
     before = sum(p.numel() for p in model.parameters())
     pruner = MagnitudePruner(model, torch.zeros(1, 3, 32, 32), keep=0.5, align=16)
     with pytest.raises(ConfigError, match=r"keep 0\.5 cannot be reached in multiples of 16 channels: 0\.601"):
@@ -101,7 +101,7 @@ def test_every_layer_that_was_left_says_why():
 
 def test_the_smallest_weights_go_first():
     torch.manual_seed(0)
-    model = build("cnn", input_shape=(1, 8, 8), classes=10)
+    model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
     small = [3, 17, 40, 63]
     with torch.no_grad():
         model.conv2.weight[small] *= 1e-3
@@ -115,7 +115,7 @@ def test_the_smallest_weights_go_first():
 @pytest.mark.parametrize(("name", "shape"), [*CASES.items(), ("resnet18", (3, 8, 8))])
 def test_importance_is_the_group_magnitude_of_torch_pruning(name, shape):
     torch.manual_seed(0)
-    model = build(name, input_shape=shape, classes=10)
+    model = build(name, {"input_shape": shape, "classes": 10})
     example = torch.zeros(1, *shape)
     groups = find_groups(Trial.of(model, example))
     graph = torch_pruning.DependencyGraph().build_dependency(model, example_inputs=(example,))
@@ -140,7 +140,7 @@ def test_a_depthwise_filter_counts_as_any_layer_does():
 def test_the_log_cuts_another_dense_network_in_the_same_way():
     model, pruner = pruned(seed=5)
     torch.manual_seed(5)
-    again = build("cnn", input_shape=(1, 8, 8), classes=10)
+    again = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
     replay(again, pruner.log)
     x = torch.randn(2, 1, 8, 8)
     torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
@@ -157,7 +157,7 @@ def test_a_second_step_does_nothing_and_keeping_all_cuts_nothing():
 
 
 def test_a_numpy_example_will_do_and_the_report_is_json():
-    model = build("cnn", input_shape=(1, 8, 8), classes=10)
+    model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
     pruner = MagnitudePruner(model, np.zeros((1, 1, 8, 8), np.float32), keep=0.5)
     pruner.step()
     assert json.loads(json.dumps(asdict(pruner.report)))["macs_before"] == 347_392

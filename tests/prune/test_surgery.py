@@ -16,7 +16,7 @@ from edgeprune.prune.surgery import ARCHITECTURE, WEIGHTS, Cut, SurgeryLog, mask
 
 CASES = {"cnn": (1, 8, 8), "lenet5": (1, 8, 8), "resnet20": (3, 32, 32)}
 GROUPS = {
-    name: find_groups(Trial.of(build(name, input_shape=shape, classes=10), torch.zeros(1, *shape)))
+    name: find_groups(Trial.of(build(name, {"input_shape": shape, "classes": 10}), torch.zeros(1, *shape)))
     for name, shape in CASES.items()
 }
 
@@ -24,7 +24,7 @@ GROUPS = {
 def with_statistics(name):
     """A network as training leaves it: no bias, scale, mean or variance is zero or one."""
     torch.manual_seed(0)
-    model = build(name, input_shape=CASES[name], classes=10)
+    model = build(name, {"input_shape": CASES[name], "classes": 10})
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             for tensor in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
@@ -60,7 +60,7 @@ def test_a_cut_network_computes_what_it_computes_with_those_channels_at_zero(nam
 
 
 def test_a_cut_network_is_saved_and_reloaded_without_its_code(tmp_path):
-    model = build("cnn", input_shape=(1, 8, 8), classes=10)
+    model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
     log = merged(cut for group in GROUPS["cnn"] if not group.whole for cut in group.cuts([0, 3]))
     replay(model, log)
     save(tmp_path, model, log, "cnn", {"input_shape": [1, 8, 8], "classes": 10})
@@ -74,7 +74,7 @@ def test_a_factory_file_is_never_taken_from_the_folder(tmp_path):
     net = tmp_path / "net.py"
     net.write_text("from torch import nn\ndef make(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))")
     factory = f"{net}:make"
-    model = build(factory, input_shape=(1, 8, 8), classes=10)
+    model = build(factory, {"input_shape": (1, 8, 8), "classes": 10})
     save(tmp_path, model, SurgeryLog(), factory, {"input_shape": [1, 8, 8], "classes": 10})
     assert str(tmp_path) not in (tmp_path / ARCHITECTURE).read_text()
     with pytest.raises(ModelError, match=r"made by net\.py:make, which is code of yours"):
@@ -83,9 +83,26 @@ def test_a_factory_file_is_never_taken_from_the_folder(tmp_path):
     torch.testing.assert_close(reload(tmp_path, factory)(x), model(x), rtol=0, atol=0)
 
 
+def test_a_network_for_texts_is_saved_and_reloaded(tmp_path):
+    arguments = {"length": 6, "vocabulary": 20, "classes": 2, "task": "classification"}
+    model = build("lstm", arguments).eval()
+    save(tmp_path, model, SurgeryLog(), "lstm", arguments)
+    x = torch.randint(1, 20, (3, 6))
+    torch.testing.assert_close(reload(tmp_path).eval()(x), model(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("factory", "kept"), [("hf:{}", "hf:tiny"), ("hf:org/name", "hf:org/name")])
+def test_no_path_of_a_machine_is_kept(tmp_path, factory, kept):
+    (tmp_path / "tiny").mkdir()
+    arguments = {"input_shape": [1, 8, 8], "classes": 10}
+    save(tmp_path, nn.Linear(2, 2), SurgeryLog(), factory.format(tmp_path / "tiny"), arguments)
+    assert json.loads((tmp_path / ARCHITECTURE).read_text())["factory"] == kept
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        lambda raw: raw["arguments"].pop("input_shape"),
         lambda raw: raw.update(schema=99),
         lambda raw: raw.pop("surgery"),
         lambda raw: raw.update(surgery=[{"module": "conv1", "axis": "up", "removed": [0]}]),
@@ -122,11 +139,11 @@ def test_a_folder_with_nothing_in_it_and_one_that_is_not_there_are_told(tmp_path
 def test_a_log_of_another_model_is_refused(cut, message):
     for change in (replay, mask):
         with pytest.raises(ModelError, match=message):
-            change(build("cnn", input_shape=(1, 8, 8), classes=10), SurgeryLog((cut,)))
+            change(build("cnn", {"input_shape": (1, 8, 8), "classes": 10}), SurgeryLog((cut,)))
 
 
 def test_a_frozen_layer_stays_frozen():
-    model = build("cnn", input_shape=(1, 8, 8), classes=10)
+    model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
     model.conv1.weight.requires_grad_(False)
     replay(model, SurgeryLog((Cut("conv1", "out", (0,)),)))
     assert not model.conv1.weight.requires_grad

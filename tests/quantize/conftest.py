@@ -16,7 +16,7 @@ from edgeprune.backends.backend import Feeds
 from edgeprune.data.datasets import describe, read
 from edgeprune.export.to_onnx import export
 from edgeprune.graph.load import read_onnx
-from edgeprune.models.zoo import build
+from edgeprune.models.zoo import build, specs_of
 from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.spec import Range
 from edgeprune.recipe import TrainPart
@@ -48,15 +48,16 @@ def in_batches(x: np.ndarray, size: int) -> Iterator[Feeds]:
 def digits(tmp_path_factory) -> Digits:
     info = describe("digits")
     torch.manual_seed(0)
-    model = build("cnn", input_shape=(1, 8, 8), classes=10)
-    for _ in fit(model, read(info.splits["train"]), info.preprocess, TrainPart(lr=0.003), epochs=4, seed=0):
+    model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
+    preprocess = info.preprocess
+    for _ in fit(model, read(info.splits["train"], info), preprocess, TrainPart(lr=0.003), epochs=4, seed=0):
         pass
     file = tmp_path_factory.mktemp("digits") / "cnn.onnx"
-    export(model, (1, 8, 8), file)
-    calibration = info.preprocess(read(info.splits["calibrate"]).images)
-    report = read(info.splits["report"])
+    export(model, specs_of({"input_shape": (1, 8, 8)}), file)
+    calibration = preprocess(read(info.splits["calibrate"], info).columns)["image"]
+    report = read(info.splits["report"], info)
     ranges = calibrate(file, in_batches(calibration, 32))
-    return Digits(file, calibration, info.preprocess(report.images), report.labels, ranges)
+    return Digits(file, calibration, preprocess(report.columns)["image"], report.labels, ranges)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from torch import nn
 
 from edgeprune.errors import DataError, UnknownNameError
 from edgeprune.export.to_onnx import export
+from edgeprune.models.zoo import specs_of
 from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.spec import Range
 
@@ -20,7 +21,7 @@ def linear(tmp_path, weight: float, bias: float = 0.0):
     with torch.no_grad():
         model[1].weight.fill_(weight)
         model[1].bias.fill_(bias)
-    export(model, (1, 1, 1), tmp_path / "m.onnx")
+    export(model, specs_of({"input_shape": (1, 1, 1)}), tmp_path / "m.onnx")
     return tmp_path / "m.onnx"
 
 

@@ -18,7 +18,7 @@ from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.metrics import agreement, snr_db, top1
-from edgeprune.models.zoo import build
+from edgeprune.models.zoo import build, specs_of
 from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.flavour import FLAVOURS
 from edgeprune.quantize.plan import uniform_plan
@@ -256,7 +256,11 @@ def test_every_layer_runs_in_integers(digits, residual, runtime, tmp_path):
 
 
 def test_a_residual_network_takes_one_integer_kernel_for_each_layer_and_sum(tmp_path):
-    export(build("resnet20", input_shape=(3, 16, 16), classes=10), (3, 16, 16), tmp_path / "m.onnx")
+    export(
+        build("resnet20", {"input_shape": (3, 16, 16), "classes": 10}),
+        specs_of({"input_shape": (3, 16, 16)}),
+        tmp_path / "m.onnx",
+    )
     x = RNG.normal(size=(16, 3, 16, 16)).astype(np.float32)
     model = quantized(calibrated(read_onnx(tmp_path / "m.onnx"), x, tmp_path), "ort")
     with opened("ort", model, tmp_path) as runner:

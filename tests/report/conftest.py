@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edgeprune.bundle import Core, LayerPlan, Split, Variant
+from edgeprune.bundle import Core, LayerPlan, Split, Task, Variant
 from edgeprune.metrics import Interval, wilson
 from edgeprune.results import Accuracy, Energy, Environment, Layer, Measured, Measurement
 from edgeprune.tensor import TensorSpec
@@ -100,6 +100,7 @@ def core() -> Core:
         target="cpu",
         inputs=(TensorSpec("x", "float32", ("batch", 1, 8, 8)),),
         outputs=(TensorSpec("y", "float32", ("batch", 10)),),
+        task=Task("classification", ("top1",)),
         untrained=False,
         baseline=Variant("baseline", "ort", "fp32", {"model": "baseline/model.onnx"}, {}, ()),
         variants=(Variant("ort-int8", "ort", "int8", {"model": "variants/ort-int8/model.onnx"}, {}, plan),),

@@ -3,13 +3,13 @@ from __future__ import annotations
 import math
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from edgeprune.data.datasets import Samples, describe, read
-from edgeprune.errors import DataError, MissingError, ModelError, OutputError
+from edgeprune.data.datasets import describe, read
+from edgeprune.data.samples import Samples
+from edgeprune.errors import ConfigError, DataError, MissingError, ModelError, OutputError
 from edgeprune.metrics import top1
 from edgeprune.models.zoo import build
 from edgeprune.progress import Silent
@@ -18,11 +18,13 @@ from edgeprune.train.evaluate import evaluate
 from edgeprune.train.fit import fit
 
 INFO = describe("digits")
-FEW = read(Rows(source="digits:all", stop=150))
+PREPROCESS = INFO.preprocess
+FEW = read(Rows(source="digits:all", stop=150), INFO)
 PARTS = {
     "adam": TrainPart(batch=32),
     "sgd": TrainPart(batch=32, optimizer="sgd", lr=0.05, weight_decay=1e-4, augment=True),
     "bf16": TrainPart(batch=32, precision="bf16"),
+    "warm": TrainPart(batch=32, warmup=0.3, clip=0.5),
 }
 
 
@@ -56,7 +58,7 @@ def network():
 
 def trained(part=PARTS["adam"], model=None, *, samples=FEW, epochs=4, seed=3, **how):
     model = model or network()
-    for _ in fit(model, samples, INFO.preprocess, part, epochs=epochs, seed=seed, **how):
+    for _ in fit(model, samples, PREPROCESS, part, epochs=epochs, seed=seed, **how):
         pass
     return model
 
@@ -67,13 +69,13 @@ def same(a, b):
 
 def test_digits_are_learnt_in_seconds():
     torch.manual_seed(0)
-    model = build("cnn", input_shape=(1, 8, 8), classes=10)
+    model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
     losses = [
-        epoch.loss for epoch in fit(model, read(INFO.splits["train"]), INFO.preprocess, TrainPart(), epochs=12, seed=0)
+        epoch.loss for epoch in fit(model, read(INFO.splits["train"], INFO), PREPROCESS, TrainPart(), epochs=12, seed=0)
     ]
     assert losses[-1] < losses[0] / 10
-    samples = read(INFO.splits["select"])
-    assert (top1(evaluate(model, samples, INFO.preprocess)) == samples.labels).mean() > 0.93
+    samples = read(INFO.splits["select"], INFO)
+    assert (top1(evaluate(model, samples, PREPROCESS)["output"]) == samples.labels).mean() > 0.93
 
 
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
@@ -91,9 +93,7 @@ def test_a_run_that_was_broken_off_ends_with_the_weights_of_an_unbroken_one(tmp_
     with pytest.raises(KeyboardInterrupt):
         trained(part, checkpoint=checkpoint, progress=Listening(batches))
     resumed = network()
-    indices = [
-        epoch.index for epoch in fit(resumed, FEW, INFO.preprocess, part, epochs=4, seed=3, checkpoint=checkpoint)
-    ]
+    indices = [epoch.index for epoch in fit(resumed, FEW, PREPROCESS, part, epochs=4, seed=3, checkpoint=checkpoint)]
     assert indices == list(range(batches // 5, 4))
     assert same(resumed, trained(part))
 
@@ -103,7 +103,7 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     model, again = trained(checkpoint=checkpoint), network()
     progress = Listening()
     assert not list(
-        fit(again, FEW, INFO.preprocess, PARTS["adam"], epochs=4, seed=3, checkpoint=checkpoint, progress=progress)
+        fit(again, FEW, PREPROCESS, PARTS["adam"], epochs=4, seed=3, checkpoint=checkpoint, progress=progress)
     )
     assert same(again, model)
     assert not progress.said
@@ -122,7 +122,7 @@ def test_a_torn_checkpoint_is_told_and_ignored(tmp_path, kept):
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 4}, {"epochs": 5}, {"part": PARTS["sgd"]}, {"samples": Samples(FEW.images, FEW.labels[::-1])}]
+    "change", [{"seed": 4}, {"epochs": 5}, {"part": PARTS["sgd"]}, {"samples": Samples(FEW.columns, FEW.labels[::-1])}]
 )
 def test_a_checkpoint_of_another_training_is_told_and_ignored(tmp_path, change):
     trained(checkpoint=tmp_path / "checkpoint")
@@ -145,7 +145,7 @@ def test_training_that_diverges_is_told_with_its_epoch_and_what_to_try():
 
 
 def test_the_last_batch_is_never_a_single_sample():
-    samples = Samples(FEW.images[:33], FEW.labels[:33])  # 32 + 1 would break batch normalization of 1x1 maps
+    samples = FEW.part(slice(33))  # 32 + 1 would break batch normalization of 1x1 maps
     model = nn.Sequential(nn.Conv2d(1, 4, 8), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 10))
     trained(TrainPart(batch=32), model, samples=samples, epochs=1)
 
@@ -169,9 +169,12 @@ def test_every_batch_is_told_and_the_layout_of_the_weights_is_given_back():
 
 
 def test_what_cannot_be_done_is_told(tmp_path):
-    nothing = Samples(np.empty((0, 8, 8, 1), np.uint8), np.empty(0, np.int64))
     with pytest.raises(DataError, match="no samples to train on"):
-        trained(samples=nothing)
+        trained(samples=FEW.part(slice(0)))
+    with pytest.raises(DataError, match="without labels"):
+        trained(samples=Samples(FEW.columns, None))
+    with pytest.raises(ConfigError, match="task none: nothing says what to train for"):
+        trained(task="none")
     with pytest.raises(MissingError, match="CUDA devices"):
         trained(TrainPart(device="cuda:63"))
     with pytest.raises(OutputError, match="cannot be written"):
@@ -180,3 +183,139 @@ def test_what_cannot_be_done_is_told(tmp_path):
 
 def test_no_epochs_leave_the_weights():
     assert same(trained(epochs=0), network())
+
+
+class Reader(nn.Module):
+    """Tokens embedded, their sum, with dropout."""
+
+    def __init__(self, words=17, outputs=2):
+        super().__init__()
+        torch.manual_seed(1)
+        self.embedding = nn.Embedding(words, 8)
+        self.dropout, self.dense = nn.Dropout(0.2), nn.Linear(8, outputs)
+
+    def forward(self, input_ids, attention_mask):
+        found = self.embedding(input_ids) * attention_mask.unsqueeze(2)
+        return self.dense(self.dropout(found.sum(1)))
+
+
+class FixedLength(Reader):
+    """Its weights know the length."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(8 * 12, 2)
+
+    def forward(self, input_ids, attention_mask):
+        return self.dense(self.embedding(input_ids).flatten(1))
+
+
+class ReadsPadding(Reader):
+    """The mean is over the padding, too."""
+
+    def forward(self, input_ids, attention_mask):
+        return self.dense(self.embedding(input_ids).mean(1))
+
+
+def on_sentences(model, samples, words, *, epochs=15, task="classification", **how):
+    part = TrainPart(batch=32, lr=0.05)
+    return [epoch.loss for epoch in fit(model, samples, words, part, task=task, epochs=epochs, seed=0, **how)]
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_sentences_are_learnt_by_scores_and_by_a_single_one(words, sentences, outputs):
+    model = Reader(outputs=outputs)
+    assert on_sentences(model, sentences, words)[-1] < 0.15
+    scores = evaluate(model, sentences, words)["output"]
+    found = top1(scores) if outputs == 2 else (scores[:, 0] > 0).astype(int)
+    assert (found == sentences.labels).mean() > 0.95
+
+
+def test_the_zoos_recurrent_networks_learn_sentences(words, sentences):
+    for name in ("lstm", "bilstm"):
+        torch.manual_seed(0)
+        model = build(name, {"length": 12, "vocabulary": 17, "classes": 2, "task": "classification"})
+        part = TrainPart(batch=32, lr=0.01, clip=1.0)
+        losses = [epoch.loss for epoch in fit(model, sentences, words, part, epochs=12, seed=0)]
+        assert losses[-1] < 0.3 < losses[0], name
+
+
+def test_values_and_spans_are_learnt(words, sentences, pairs, questions):
+    assert on_sentences(Reader(outputs=1), sentences, words, task="regression")[-1] < 0.1
+
+    class Pointer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(17, 2)
+
+        def forward(self, input_ids):
+            start, end = self.embedding(input_ids).unbind(2)
+            return {"start_logits": start, "end_logits": end}
+
+    torch.manual_seed(0)
+    losses = on_sentences(Pointer(), questions, pairs, epochs=60, task="question-answering")
+    assert losses[-1] < losses[0] / 3
+
+
+@pytest.mark.parametrize(
+    ("model", "widths"),
+    [(Reader, set(range(4, 13))), (FixedLength, {12}), (ReadsPadding, {12})],
+    ids=lambda one: str(one),
+)
+def test_padding_is_left_out_only_where_that_changes_no_answer(words, sentences, model, widths):
+    seen = set()
+    network = model()
+    network.register_forward_pre_hook(
+        lambda module, given, named: seen.add(named["input_ids"].shape[1]) if module.training else None,
+        with_kwargs=True,
+    )
+    for _ in fit(network, sentences.part(slice(16)), words, TrainPart(batch=1), epochs=1, seed=0):
+        pass
+    assert seen <= widths
+    assert len(seen) > 3 or widths == {12}
+
+
+def test_a_training_on_texts_that_was_broken_off_ends_as_an_unbroken_one(tmp_path, words, sentences):
+    with pytest.raises(KeyboardInterrupt):
+        on_sentences(Reader(), sentences, words, epochs=3, checkpoint=tmp_path / "c", progress=Listening(6))
+    resumed, whole = Reader(), Reader()
+    on_sentences(resumed, sentences, words, epochs=3, checkpoint=tmp_path / "c")
+    on_sentences(whole, sentences, words, epochs=3)
+    assert same(resumed, whole)
+
+
+def test_recurrent_layers_are_trained_in_float32_and_that_is_told(words, sentences):
+    arguments = {"length": 12, "vocabulary": 17, "classes": 2, "task": "classification"}
+    models = []
+    for precision in ("bf16", "fp32"):
+        torch.manual_seed(0)
+        models.append(build("lstm", arguments))
+        progress = Listening()
+        for _ in fit(models[-1], sentences, words, TrainPart(precision=precision), epochs=1, seed=0, progress=progress):
+            pass
+        assert len(progress.said) == (precision == "bf16")
+    assert same(*models)
+
+
+def test_a_warm_up_rises_to_the_learning_rate_and_a_clip_bounds_each_step(words, sentences):
+    rates, norms = [], []
+    network = Reader()
+    step = torch.optim.SGD.step
+
+    class Watching(torch.optim.SGD):
+        def step(self, closure=None):
+            rates.append(self.param_groups[0]["lr"])
+            norms.append(float(torch.cat([p.grad.flatten() for p in network.parameters()]).norm()))
+            return step(self, closure)
+
+    part = TrainPart(batch=12, lr=0.5, optimizer="sgd", warmup=0.2, clip=0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "SGD", Watching)
+        for _ in fit(network, sentences, words, part, epochs=2, seed=0):
+            pass
+    assert rates[0] == 0
+    peak = rates.index(max(rates))
+    assert peak == 4  # a fifth of the 20 steps
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(norms) <= 0.01 * 1.001

@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 
 from edgeprune.worker.worker import COMMANDS, Worker, serve
@@ -112,6 +114,54 @@ def test_inputs_that_do_not_fit_are_told_by_name(opened, folder):
     np.savez(folder / "wrong.npz", x=np.zeros((2, 5), np.float32))
     answer = opened()("predict", inputs=str(folder / "wrong.npz"), out=str(folder / "out.npz"))
     assert (answer["error"], "[1, 5]" in answer["message"]) == ("DataError", True)
+
+
+@pytest.fixture
+def opened_text(ask, tmp_path):
+    """A worker that has a graph open which was given in ONNX's text form."""
+
+    def opened_text(text, batch=1):
+        proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 20]> g {text}')
+        onnx.save(proto, tmp_path / "text.onnx")
+        files = {"model": str(tmp_path / "text.onnx")}
+        assert ask("open", backend="ort", files=files, options={}, threads=1, batch=batch)["ok"]
+        return ask
+
+    return opened_text
+
+
+def predicted(ask, folder, **arrays):
+    np.savez(folder / "in.npz", **arrays)
+    return ask("predict", inputs=str(folder / "in.npz"), out=str(folder / "out.npz"))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+@pytest.mark.parametrize("limit", ["float limit", "float[1] limit"])
+def test_an_input_that_is_not_batched_goes_into_every_batch(opened_text, folder, batch, limit):
+    ask = opened_text(f"({limit}, float[batch, k] x) => (float[batch, k] y) {{ [min] y = Min(x, limit) }}", batch)
+    x = np.arange(15, dtype=np.float32).reshape(5, 3)
+    bound = np.full([1] * ("1" in limit), 7, np.float32)
+    answer = predicted(ask, folder, x=x, limit=bound)
+    assert answer == {"ok": True, "samples": 5}
+    np.testing.assert_array_equal(np.load(folder / "out.npz")["y"], np.minimum(x, 7))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("(float[n, k] x) => (float y) { [sum] y = ReduceSum<keepdims=0>(x) }", "'y' is [] for 1 samples"),
+        ("(float[n, k] x) => (float[k, n] y) { [turn] y = Transpose(x) }", "'y' is [3, 1] for 1 samples"),
+        ("(float[n, k] x) => (int64[m, n] y) { [at] z = NonZero(x) [turn] y = Transpose(z) }", "'y' is [3, 2] for 1"),
+    ],
+)
+def test_an_output_that_does_not_lead_with_the_batch_is_refused(opened_text, folder, text, said):
+    answer = predicted(opened_text(text), folder, x=np.ones((2, 3), np.float32))
+    assert (answer["error"], said in answer["message"]) == ("ModelError", True), answer
+
+
+def test_a_model_without_any_batch_is_refused(opened_text, folder):
+    answer = predicted(opened_text("(float x) => (float y) { [relu] y = Relu(x) }"), folder, x=np.float32(1))
+    assert (answer["error"], "leads with the batch" in answer["message"]) == ("ModelError", True)
 
 
 @pytest.mark.parametrize("arrays", [{"x": np.zeros((0, 4))}, {"x": np.zeros((2, 4)), "z": np.zeros((3, 4))}])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.backends.backend import Feeds, check_feeds
-from edgeprune.errors import ConfigError, CorruptError, EdgePruneError, MissingError, ModelError
+from edgeprune.backends.backend import Feeds, batched_spec, check_feeds, shown
+from edgeprune.errors import ConfigError, CorruptError, DataError, EdgePruneError, MissingError, ModelError
 from edgeprune.tensor import TensorSpec
 
 # Importing OpenVINO reports the import to Intel from a process of its own, in the middle of a measurement on a device.
@@ -30,13 +31,15 @@ FIXED = {
     "ENABLE_CPU_PINNING": "NO",
 }
 VERSION = ov.__version__.partition("-")[0]  # the rest is a build number
-KNOWN = ("INFERENCE_PRECISION_HINT",)
+HINT, DIMENSIONS = "INFERENCE_PRECISION_HINT", "dimensions"
 
 
 class OpenVinoRunner:
     """One compiled model and one request, whose own memory inputs are copied to and outputs from."""
 
-    def __init__(self, model: Path, properties: Mapping[str, str], batch: int) -> None:
+    def __init__(
+        self, model: Path, properties: Mapping[str, str], dimensions: Mapping[str, Sequence[int | str]], batch: int
+    ) -> None:
         self._model = model
         core = ov.Core()
         try:
@@ -46,25 +49,33 @@ class OpenVinoRunner:
         except RuntimeError as error:
             raise _error(model, error) from error
         self._request: Any = self._compiled.create_infer_request()
-        self.inputs = tuple(
-            TensorSpec(port.any_name, np.dtype(port.element_type.to_dtype()).name, tuple(port.shape))
-            for port in self._compiled.inputs
-        )
+        self.inputs = tuple(_spec(port, dimensions, batch) for port in self._compiled.inputs)
         self.input_names = tuple(spec.name for spec in self.inputs)
         self.output_names = tuple(port.any_name for port in self._compiled.outputs)
         # A dictionary handed to `infer` costs tens of microseconds in Python, more than a small network itself.
-        self._in = [self._request.get_input_tensor(i).data for i in range(len(self.input_names))]
+        tensors = [self._request.get_input_tensor(i) for i in range(len(self.input_names))]
+        self._free = {
+            spec.name: tensor
+            for spec, tensor in zip(self.inputs, tensors, strict=True)
+            if any(isinstance(size, str) for size in spec.shape)
+        }
+        self._in = {n: t.data for n, t in zip(self.input_names, tensors, strict=True) if n not in self._free}
         self._out = [self._request.get_output_tensor(i) for i in range(len(self.output_names))]
 
     def infer(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """Run once. Raises DataError where a name, dtype or shape does not fit."""
         check_feeds(self.inputs, feeds)
-        for name, memory in zip(self.input_names, self._in, strict=True):
+        for name, memory in self._in.items():
             np.copyto(memory, feeds[name])
+        for name, tensor in self._free.items():
+            if tensor.shape != feeds[name].shape:  # then its memory is another
+                tensor.shape = feeds[name].shape
+            np.copyto(tensor.data, feeds[name])
         try:
             self._request.infer()
         except RuntimeError as error:
-            raise _error(self._model, error) from error
+            refused = _error(self._model, error)
+            raise DataError(f"{refused}; it was given {shown(feeds)}") if self._free else refused from error
         return {name: tensor.data.copy() for name, tensor in zip(self.output_names, self._out, strict=True)}
 
     def evidence(self) -> dict[str, Any]:
@@ -75,7 +86,7 @@ class OpenVinoRunner:
 
     def close(self) -> None:
         """Give the compiled model back."""
-        self._in, self._out = [], []
+        self._in, self._free, self._out = {}, {}, []
         self._request = self._compiled = None
 
     def __enter__(self) -> OpenVinoRunner:
@@ -90,12 +101,14 @@ class OpenVinoRunner:
 def load(files: Mapping[str, Path], options: Mapping[str, str], *, threads: int, batch: int) -> OpenVinoRunner:
     """Compile `files["model"]`; `options` must hold `INFERENCE_PRECISION_HINT`: `f32` or `bf16`.
 
-    Left to itself OpenVINO chooses bfloat16 wherever the CPU has it, so there is no default.
+    Left to itself OpenVINO chooses bfloat16 wherever the CPU has it, so there is no default. They may hold
+    `dimensions`, the shapes with names of inputs that have free dimensions behind the batch, as JSON.
     Raises CorruptError where the file cannot be parsed and ModelError where OpenVINO has no such operator.
     """
-    if options.keys() != set(KNOWN):
-        raise ConfigError(f"openvino: options {sorted(options)} given; exactly {list(KNOWN)} is needed")
-    return OpenVinoRunner(files["model"], {**FIXED, **options, "INFERENCE_NUM_THREADS": str(threads)}, batch)
+    if options.keys() - {DIMENSIONS} != {HINT}:
+        raise ConfigError(f"openvino: options {sorted(options)} given; {HINT} is needed, and {DIMENSIONS} known")
+    properties = {**FIXED, HINT: options[HINT], "INFERENCE_NUM_THREADS": str(threads)}
+    return OpenVinoRunner(files["model"], properties, json.loads(options.get(DIMENSIONS, "{}")), batch)
 
 
 def _error(model: Path, error: RuntimeError) -> EdgePruneError:
@@ -108,10 +121,16 @@ def _error(model: Path, error: RuntimeError) -> EdgePruneError:
 
 
 def _fix_batch(graph: Any, batch: int) -> None:
-    shapes = {
-        port: [batch if size.is_dynamic else size.get_length() for size in port.partial_shape] for port in graph.inputs
-    }
-    graph.reshape(shapes)
+    free = [port for port in graph.inputs if port.partial_shape.rank.get_length() and port.partial_shape[0].is_dynamic]
+    if free:
+        graph.reshape({port: [batch, *list(port.partial_shape)[1:]] for port in free})
+
+
+def _spec(port: Any, dimensions: Mapping[str, Sequence[int | str]], batch: int) -> TensorSpec:
+    name = port.any_name
+    sizes = [None if size.is_dynamic else size.get_length() for size in port.partial_shape]
+    named = [called if size is None else size for size, called in zip(sizes, dimensions.get(name, sizes), strict=True)]
+    return batched_spec(name, np.dtype(port.element_type.to_dtype()).name, named, batch)
 
 
 def _node(operator: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.backends.backend import Feeds, check_feeds
-from edgeprune.errors import ConfigError, CorruptError, EdgePruneError, MissingError, ModelError
+from edgeprune.backends.backend import Feeds, batched_spec, check_feeds, shown
+from edgeprune.errors import ConfigError, CorruptError, DataError, EdgePruneError, MissingError, ModelError
 from edgeprune.tensor import TensorSpec
 
 try:
@@ -34,6 +34,10 @@ REFUSALS = (
     _raised.NotImplemented,
     _raised.RuntimeException,
 )
+DTYPES = {"float": "float32", "double": "float64"}
+"""NumPy's names of the types that ONNX Runtime calls otherwise."""
+TYPES = ("float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", *DTYPES)
+"""What NumPy holds too: no bfloat16, text or sequences."""
 
 
 class OrtRunner:
@@ -42,24 +46,31 @@ class OrtRunner:
     def __init__(self, model: Path, level: str, threads: int, batch: int) -> None:
         self._model, self._level, self._threads, self._batch = model, level, threads, batch
         self._session: Any = self._open()
-        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.inputs = tuple(_spec(node, model, batch) for node in self._session.get_inputs())
         self.input_names = tuple(spec.name for spec in self.inputs)
         self.output_names = tuple(node.name for node in self._session.get_outputs())
+        self._free = any(isinstance(size, str) for spec in self.inputs for size in spec.shape)
+        self._last: Feeds = {}
 
     def infer(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """Run once. Raises DataError where a name, dtype or shape does not fit."""
         check_feeds(self.inputs, feeds)
+        if self._free:
+            self._last = feeds
         try:
             return dict(zip(self.output_names, self._session.run(None, feeds), strict=True))
         except REFUSALS as error:
-            raise _error(self._model, error) from error
+            refused = _error(self._model, error)
+            raise DataError(f"{refused}; it was given {shown(feeds)}") if self._free else refused from error
 
     def evidence(self) -> dict[str, Any]:
         """Every node that was executed, in order, as ONNX Runtime's own profile of one run tells.
 
         The profile is taken in a second session that lives for that one run: profiling costs time in each node.
+        Free dimensions have the sizes of the last inference, or else 1.
         """
-        feeds = {spec.name: np.zeros(spec.fixed(), spec.dtype) for spec in self.inputs}
+        shapes = {name: array.shape for name, array in self._last.items()}
+        feeds = {spec.name: np.zeros(shapes.get(spec.name, spec.fixed()), spec.dtype) for spec in self.inputs}
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             session = self._open(profile=Path(folder) / "profile")
             session.run(None, feeds)
@@ -68,7 +79,7 @@ class OrtRunner:
 
     def close(self) -> None:
         """Give the session back."""
-        self._session = None
+        self._session, self._last = None, {}
 
     def __enter__(self) -> OrtRunner:
         return self
@@ -81,8 +92,8 @@ class OrtRunner:
     def _open(self, profile: Path | None = None) -> Any:
         # only an open session tells its dimensions' names, and most models have but the usual one
         session = self._session_with(("batch",), profile)
-        free = _free_dimensions(session, self._model)
-        return self._session_with(("batch", *free), profile) if free else session
+        named = _leading_names(session)
+        return self._session_with(("batch", *named), profile) if named else session
 
     def _session_with(self, free: Sequence[str], profile: Path | None) -> Any:
         options = ort.SessionOptions()
@@ -121,17 +132,18 @@ def _error(model: Path, error: Exception) -> EdgePruneError:
     return ModelError(f"{model}: ONNX Runtime {ort.__version__} refuses it: {reason}")
 
 
-def _free_dimensions(session: Any, model: Path) -> tuple[str, ...]:
-    sizes = [(node.name, size) for node in session.get_inputs() for size in node.shape if not isinstance(size, int)]
-    for name, size in sizes:
-        if size is None:
-            raise ModelError(f"{model}: input {name!r} has a free dimension without a name: give it one, e.g. 'batch'")
-    return tuple(sorted({size for _, size in sizes}))
+def _leading_names(session: Any) -> tuple[str, ...]:
+    """The names that stand for the batch. One that stands behind another dimension too can only be left free."""
+    shapes = [node.shape for node in session.get_inputs()]
+    behind = {size for shape in shapes for size in shape[1:]}
+    return tuple(sorted({size for shape in shapes for size in shape[:1] if isinstance(size, str)} - behind))
 
 
-def _spec(node: Any) -> TensorSpec:
+def _spec(node: Any, model: Path, batch: int) -> TensorSpec:
     kind = node.type.removeprefix("tensor(").removesuffix(")")
-    return TensorSpec(node.name, {"float": "float32", "double": "float64"}.get(kind, kind), tuple(node.shape))
+    if kind not in TYPES:
+        raise ModelError(f"{model}: input '{node.name}' is {node.type}: only tensors of numbers can be given")
+    return batched_spec(node.name, DTYPES.get(kind, kind), node.shape, batch)
 
 
 def _kernels(events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -22,7 +22,10 @@ OPSET_LIMITS = (((10, 13), 24), ((10, 9), 22), ((10, 0), 20))
 OLDEST = "10.0"
 """The first that has strong typing and INT4; JetPack 6.0 and older hold less."""
 
-REFUSED = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "MatMulNBits"}
+REFUSED = {"MatMulInteger", "ConvInteger", "MatMulNBits", "QGemm"}
+REFUSED_KINDS = ("QLinear", "DynamicQuantize")
+RECURRENT = {"LSTM": 3, "GRU": 2, "RNN": 1}
+"""How many activations each names per direction."""
 WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
 
 
@@ -65,9 +68,22 @@ def _opset(version: int, tensorrt: str) -> Iterator[Violation]:
 
 
 def _operator(node: ir.Node) -> Iterator[str]:
-    if node.op_type in REFUSED or node.op_type.startswith("QLinear") or node.domain not in ("", "ai.onnx"):
-        where = f"{node.domain}." if node.domain else ""
+    where = f"{node.domain}." if node.domain else ""
+    if node.op_type in REFUSED or node.op_type.startswith(REFUSED_KINDS):
         yield f"TensorRT has no {where}{node.op_type}: quantize with QuantizeLinear and DequantizeLinear"
+    elif node.domain not in ("", "ai.onnx"):
+        yield f"TensorRT has no {where}{node.op_type}: export the model with ONNX's own operators"
+
+
+def _recurrent(node: ir.Node) -> Iterator[str]:
+    if node.domain not in ("", "ai.onnx") or node.op_type not in RECURRENT:
+        return
+    for attribute in ("input_forget", "layout"):
+        if node.attributes.get_int(attribute, 0) != 0:
+            yield f"{attribute} is {node.attributes.get_int(attribute, 0)}; TensorRT has {node.op_type} with 0 only"
+    activations, each = list(node.attributes.get_strings("activations", ())), RECURRENT[node.op_type]
+    if activations[each:] and activations[:each] != activations[each:]:
+        yield "its two directions have different activations; TensorRT takes the same for both"
 
 
 def _parameters(node: ir.Node) -> Iterator[str]:
@@ -128,6 +144,7 @@ def _cast(node: ir.Node) -> Iterator[str]:
 
 RULES: dict[str, Callable[[ir.Node], Iterator[str]]] = {
     "operator": _operator,
+    "recurrent": _recurrent,
     "constant-parameters": _parameters,
     "symmetric": _symmetric,
     "quantized-type": _quantized_type,

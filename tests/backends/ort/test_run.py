@@ -29,17 +29,32 @@ def test_the_profile_leaves_no_file_behind(float_model, tmp_path, monkeypatch):
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("shape", ["batch,3", "samples,3", "batch,length"])
-def test_free_dimensions_of_any_name_are_fixed(write_onnx, shape):
+@pytest.mark.parametrize("shape", ["batch,3", "samples,3", "?,3"])
+def test_a_batch_of_any_name_or_none_is_fixed(write_onnx, shape):
     path = write_onnx(f"g (float[{shape}] x) => (float[{shape}] y) {{ [relu] y = Relu(x) }}")
     with load({"model": path}, {}, threads=1, batch=3) as runner:
         assert runner.inputs[0].shape == (3, 3)
         assert runner.infer({"x": np.ones((3, 3), np.float32)})["y"].shape == (3, 3)
 
 
-def test_a_free_dimension_without_a_name_is_refused(write_onnx):
-    path = write_onnx("g (float[?,2] x) => (float[?,2] y) { [relu] y = Relu(x) }")
-    with pytest.raises(ModelError, match="input 'x' has a free dimension without a name"):
+def test_a_name_that_stands_behind_the_first_dimension_too_fixes_only_the_first(write_onnx):
+    path = write_onnx("g (float[n,n] x) => (float[n,n] y) { [relu] y = Relu(x) }")
+    with load({"model": path}, {}, threads=1, batch=3) as runner:
+        assert runner.infer({"x": np.ones((3, 5), np.float32)})["y"].shape == (3, 5)
+
+
+def test_evidence_of_free_dimensions_is_taken_at_the_sizes_of_the_last_inference(write_onnx):
+    path = write_onnx(
+        "g (float[n,k] x) => (float[n,m] y) { [product] y = MatMul(x, w) }", w=np.ones((7, 2), np.float32)
+    )
+    with load({"model": path}, {}, threads=1, batch=3) as runner:
+        runner.infer({"x": np.ones((3, 7), np.float32)})  # of any other length the product does not exist
+        assert names(runner) == ["product"]
+
+
+def test_text_cannot_be_given(write_onnx):
+    path = write_onnx("g (string[n] x) => (string[n] y) { [same] y = Identity(x) }")
+    with pytest.raises(ModelError, match=r"input 'x' is tensor\(string\): only tensors of numbers"):
         load({"model": path}, {}, threads=1, batch=1)
 
 

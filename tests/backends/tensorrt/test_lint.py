@@ -48,6 +48,12 @@ BROKEN = {
         }""",
         {"z": INT8(0), "t": FLOAT(0.1)},
     ),
+    "recurrent": (
+        """g (float[7,2,3] x) => (float[7,2,2,5] y) {
+          [lstm] y = LSTM<hidden_size=5, direction="bidirectional", input_forget=1>(x, w, r)
+        }""",
+        {"w": np.ones((2, 20, 3), FLOAT), "r": np.ones((2, 20, 5), FLOAT)},
+    ),
     "operator": (
         """g (float[4] x) => (float[4] y) {
           [dynamic] q, s, z = DynamicQuantizeLinear(x)
@@ -90,6 +96,44 @@ def test_a_violation_names_the_node_and_what_to_do(write_onnx):
     first = lint(write_onnx(text, **arrays), JETSON)[0]
     assert first.node == "q"
     assert "use an INT8 zero point" in first.text
+
+
+LSTM = """g (int64[7,batch] ids) => (float[7,2,batch,5] y) {{
+  [gather] x = Gather(table, ids)
+  [lstm] y = LSTM<hidden_size=5, direction="bidirectional"{attributes}>(x, w, r)
+}}"""
+WORDS = {"table": np.ones((9, 3), FLOAT), "w": np.ones((2, 20, 3), FLOAT), "r": np.ones((2, 20, 5), FLOAT)}
+THREE = '"Sigmoid", "Tanh", "Tanh"'
+
+
+@pytest.mark.parametrize("attributes", ["", f", activations=[{THREE}, {THREE}]"])
+def test_token_ids_and_an_lstm_of_the_usual_kind_pass(write_onnx, attributes):
+    assert rules(write_onnx(LSTM.format(attributes=attributes), **WORDS)) == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        (", layout=1", "layout is 1"),
+        (f', activations=[{THREE}, "Sigmoid", "Tanh", "Relu"]', "two directions have different activations"),
+    ],
+)
+def test_an_lstm_of_another_kind_is_named(write_onnx, attributes, said):
+    shaped = LSTM.format(attributes=attributes).replace("float[7,2,batch,5] y", "float[a,b,c,d] y")
+    (violation,) = lint(write_onnx(shaped, **WORDS), JETSON)
+    assert (violation.rule, violation.node, said in violation.text) == ("recurrent", "lstm", True)
+
+
+@pytest.mark.parametrize(
+    ("op", "advice"), [("Gelu", "ONNX's own operators"), ("DynamicQuantizeLSTM", "quantize with QuantizeLinear")]
+)
+def test_an_operator_of_another_domain_is_named(write_onnx, op, advice):
+    text = f"""<ir_version: 10, opset_import: ["" : 20, "com.microsoft" : 1]>
+    g (float[4] x) => (float[4] y) {{ [odd] y = com.microsoft.{op}(x) }}"""
+    (violation,) = lint(write_onnx(text), JETSON)
+    assert (violation.rule, violation.node) == ("operator", "odd")
+    assert f"TensorRT has no com.microsoft.{op}" in violation.text
+    assert advice in violation.text
 
 
 def test_a_missing_zero_point_means_unsigned_in_onnx(write_onnx):

@@ -41,3 +41,10 @@ def test_a_file_that_breaks_a_rule_is_refused_with_its_first_node(unsigned_model
     with pytest.raises(ModelError, match=r"unsigned\.onnx: node 'q0': UINT8 is read as INT8 .* \(and \d+ more\)"):
         lower(unsigned_model, JETSON, "int8", out)
     assert not list(out.iterdir())
+
+
+def test_a_length_that_nobody_says_is_refused(write_onnx, out):
+    path = write_onnx("g (float[batch,length] x) => (float[batch,length] y) { [relu] y = Relu(x) }")
+    with pytest.raises(ModelError, match="input 'x' leaves length free"):
+        lower(path, JETSON, "fp32", out)
+    assert not list(out.iterdir())

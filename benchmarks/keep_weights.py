@@ -1,0 +1,51 @@
+"""Keep trained weights that a published number rests on: FP16 safetensors, with seed, command and hash.
+
+edgeprune train --recipe lstm-sst2 --out build/lstm-sst2.safetensors
+python benchmarks/keep_weights.py build/lstm-sst2.safetensors --recipe lstm-sst2 --scored "top1 83.0 % (validation)"
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from edgeprune.bundle import sha256_of
+from edgeprune.recipe import Recipe, read_yaml
+from edgeprune.shipped import find
+
+FOLDER = Path(__file__).parent.parent / "bench_results" / "weights"
+HEADING = """# Weights that published numbers rest on
+
+Floats are stored in 16 bits; the numbers in the tables are those of these very files. Made by
+`benchmarks/keep_weights.py` from what the command wrote.
+
+| file | seed | command | score in PyTorch, before rounding | SHA-256 |
+|---|---|---|---|---|
+"""
+
+
+@click.command()
+@click.argument("weights", type=click.Path(path_type=Path, exists=True))
+@click.option("--recipe", required=True, help="The shipped recipe that they were trained by.")
+@click.option("--scored", required=True, help="What the training said of them.")
+def main(weights: Path, recipe: str, scored: str) -> None:
+    """Store WEIGHTS under bench_results/weights/ and list them in its README."""
+    job = read_yaml(find("recipes", recipe), Recipe)
+    kept = FOLDER / f"{recipe}.safetensors"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    arrays = load_file(weights)
+    save_file({name: x.astype(np.float16) if x.dtype == np.float32 else x for name, x in arrays.items()}, kept)
+    readme = FOLDER / "README.md"
+    lines = readme.read_text(encoding="utf-8").splitlines() if readme.is_file() else []
+    rows = {found[1]: line for line in lines if (found := re.match(r"\| `([^`]+)`", line))}
+    command = f"edgeprune train --recipe {recipe} --out {recipe}.safetensors"
+    rows[kept.name] = f"| `{kept.name}` | {job.seed} | `{command}` | {scored} | `{sha256_of(kept)}` |"
+    readme.write_text(HEADING + "\n".join(rows[name] for name in sorted(rows)) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Single stages of the flow, file in, file out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgeprune.backends import LOWER
+from edgeprune.bundle import Task, sha256_of
+from edgeprune.cache import Stage
+from edgeprune.data.judges import judge
+from edgeprune.errors import ConfigError, InputError, OutputError
+from edgeprune.metrics import Interval
+from edgeprune.pipeline import artifact, network
+from edgeprune.pipeline.job import Job
+from edgeprune.registry import resolve, unknown
+from edgeprune.targets.target import Target
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage left, and what can be said of it."""
+
+    files: tuple[Path, ...]
+    facts: dict[str, Any]
+
+
+def train(job: Job, out: Path) -> Made:
+    """Trained weights as safetensors, and how well they do in PyTorch on the splits that judge."""
+    _check_module(job, "train")
+    stage = network.train(job)
+    scores = _scores(job, network.dense(job, stage))
+    (file,) = _deliver({stage.folder / network.DENSE: out})
+    return Made((file,), {"sha256": sha256_of(file), "scores": scores})
+
+
+def prune(job: Job, out: Path) -> Made:
+    """A folder with the pruned network's weights, how it was cut, and what was left whole and why."""
+    _check_module(job, "prune")
+    if job.recipe.prune.pruner == "none":
+        raise ConfigError("prune: nothing to do with --pruner none: choose another")
+    stage = network.recover(job, network.prune(job, network.train(job)))
+    scores = _scores(job, network.pruned(job, stage))
+    names = ("pruned.safetensors", "architecture.json", network.PRUNING)
+    files = _deliver({stage.folder / name: out / name for name in names})
+    return Made(files, {"pruning": json.loads((stage.folder / network.PRUNING).read_bytes()), "scores": scores})
+
+
+def export(job: Job, out: Path, cut: Path | None = None) -> Made:
+    """The network as a clean ONNX file that computes the same; `cut`: what `prune` left, taken in its place."""
+    _check_module(job, "export")
+    if cut is not None:
+        weights: Stage | str = "".join(sha256_of(path) for path in _of_pruned(cut))
+        load = partial(network.reloaded, job, cut)
+    else:
+        weights = network.train(job)
+        load = partial(network.dense, job, weights)
+    stage = artifact.export(job, weights, load)
+    facts = artifact.read_facts(stage)
+    (file,) = _deliver({stage.folder / artifact.MODEL: out})
+    told = {"exporter": facts.exporter, "notes": facts.notes, "parity": facts.parity, "macs": facts.macs}
+    return Made((file,), {"sha256": sha256_of(file), **told})
+
+
+def quantize(job: Job, backend: str, out: Path) -> Made:
+    """An ONNX file with the job's graph in INT8, in one runtime's spelling, and each layer's precision."""
+    if not job.from_onnx:
+        raise ConfigError(f"{job.recipe.model}: quantize takes an ONNX file: make one with `edgeprune export`")
+    if artifact.given(job, Path(job.recipe.model)) is not None:
+        raise ConfigError(f"{job.recipe.model}: is quantized already: give the float model, or lower it as it is")
+    exported = artifact.adopt(job, Path(job.recipe.model))
+    stage = artifact.lower(job, exported, artifact.ranges(job, exported), backend, "int8")
+    record = json.loads((stage.folder / artifact.VARIANT).read_bytes())
+    (file,) = _deliver({stage.folder / record["files"]["model"]: out})
+    return Made((file,), {"sha256": sha256_of(file), "layers": record["layers"]})
+
+
+def lower(file: Path, target: Target, backend: str, precision: str, out: Path) -> Made:
+    """An ONNX file, already in the runtime's own spelling, as what travels to the device: checked, with its options."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    if backend not in target.backends:
+        raise unknown(f"backend of target {target.name}", backend, target.backends)
+    offered = target.backends[backend].precisions
+    if precision not in offered:
+        raise ConfigError(f"target {target.name} does not execute {precision} in {backend}: {', '.join(offered)}")
+    _make_folder(out)
+    lowered = resolve(LOWER, backend, "backend")(file, target, precision, out)
+    return Made(tuple(lowered.files.values()), {"options": lowered.options})
+
+
+def _of_pruned(folder: Path) -> list[Path]:
+    files = [folder / name for name in ("pruned.safetensors", "architecture.json")]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file}: missing: give a folder that `edgeprune prune` wrote")
+    return files
+
+
+def _check_module(job: Job, what: str) -> None:
+    if job.from_onnx:
+        raise ConfigError(
+            f"{job.recipe.model}: {what} takes a torch module: a name of the zoo, file.py:factory or hf:ID"
+        )
+
+
+def _scores(job: Job, model: Any) -> dict[str, dict[str, Interval]]:
+    """Score by split and metric; nothing of random weights or unlabelled rows."""
+    found: dict[str, dict[str, Interval]] = {}
+    for split in job.splits.reported if job.metrics else ():
+        judging = judge(job.splits, split, Task(job.splits.info.task, job.metrics))
+        if judging is not None:
+            answers = judging.answers(network.outputs(job, model, split))
+            found[split] = {metric.name: judging.value(metric, answers) for metric in judging.metrics}
+    return found
+
+
+def _deliver(copies: dict[Path, Path]) -> tuple[Path, ...]:
+    """Copy files so that each appears whole. Raises OutputError."""
+    for source, out in copies.items():
+        _make_folder(out.parent)
+        partial_file = out.with_name(f".{out.name}.{os.getpid()}.partial")
+        try:
+            shutil.copyfile(source, partial_file)
+            partial_file.replace(out)
+        except OSError as error:
+            raise OutputError(f"{out}: cannot be written ({error.strerror}): choose another --out") from error
+        finally:
+            partial_file.unlink(missing_ok=True)
+    return tuple(copies.values())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}): choose another --out") from error
