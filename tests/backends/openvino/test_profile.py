@@ -93,6 +93,21 @@ def test_a_depthwise_weight_loses_its_name_and_the_layer_is_found_by_its_own(wri
     assert precisions(layers) == ["fp32"]
 
 
+def test_nameless_recurrent_layers_are_told_only_where_all_ran_alike():
+    def said(*kinds: str) -> dict:
+        nodes = [
+            {"name": f"LSTMSequence_{i}", "type": "RNNSeq", "primitive": f"ref_any_{kind}", "layers": [], "inputs": []}
+            for i, kind in enumerate(kinds)
+        ]
+        return {"version": "1", "hint": "f32", "nodes": nodes}
+
+    planned = tuple(LayerPlan(name, "LSTM", name, "fp32") for name in ("first", "second"))
+    assert precisions(effective(said("f32", "f32"), planned)) == ["fp32", "fp32"]
+    assert precisions(effective(said("f32", "f32", "f32"), planned)) == ["fp32", "fp32"]  # one has two directions
+    assert precisions(effective(said("f32", "i8"), planned)) == ["unknown", "unknown"]
+    assert precisions(effective(said("f32"), planned)) == ["unknown", "unknown"]
+
+
 def test_a_layer_that_nothing_tells_of_is_unknown(float_model):
     layer = effective(evidence(float_model), (LayerPlan("elsewhere", "Gemm", "w9", "int8"),))[0]
     assert layer.effective == "unknown"
