@@ -9,10 +9,11 @@ that end in a bundle are known to compile, not to be accurate or fast.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import click
@@ -108,6 +109,19 @@ def page(cells: dict[tuple[str, str], Cell], models: list[str], data: list[str],
     return "\n".join(lines) + "\n"
 
 
+def restored(state: Path) -> dict[tuple[str, str], Cell]:
+    """What earlier runs found, by model and data set."""
+    stored = json.loads(state.read_bytes()) if state.is_file() else []
+    return {(one["model"], one["data"]): Cell(one["done"], one["refused"], one["parity"]) for one in stored}
+
+
+def keep(cells: dict[tuple[str, str], Cell], state: Path) -> None:
+    """Leave what was found so far for a later run."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    records = [{"model": model, "data": data, **asdict(cell)} for (model, data), cell in cells.items()]
+    state.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+
+
 def reason(error: EdgePruneError, model: str, data: str) -> str:
     """The message, with the names of model and data set left general so that equal reasons are one."""
     text = " ".join(str(error).split())
@@ -119,26 +133,31 @@ def reason(error: EdgePruneError, model: str, data: str) -> str:
 
 @click.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The Markdown page.")
+@click.option("--state", type=click.Path(path_type=Path), default=Path("build/compile_table.json"), show_default=True)
 @click.option("--model", "models", multiple=True, type=click.Choice(sorted(ZOO)), help="Repeat for more.  [all]")
 @click.option("--data", "chosen", multiple=True, type=click.Choice(sorted(KNOWN)), help="Repeat for more.  [all]")
-def main(out: Path, models: tuple[str, ...], chosen: tuple[str, ...]) -> None:
-    """Run every combination."""
+def main(out: Path, state: Path, models: tuple[str, ...], chosen: tuple[str, ...]) -> None:
+    """Run every combination; those that the state file holds are not run again (remove it to do so)."""
     of_models, of_data = list(models or ZOO), list(chosen or [name for name in KNOWN if name not in LEFT_OUT])
     targets = list(names("targets"))
-    cells: dict[tuple[str, str], Cell] = {}
+    cells = restored(state)
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("compile", total=len(of_models) * len(of_data))
         for model in of_models:
             for data in of_data:
                 progress.update(task, description=f"{model} on {data}", advance=1)
-                cell = cells[model, data] = Cell()
+                if (model, data) in cells:
+                    continue
+                cell = Cell()
                 with tempfile.TemporaryDirectory(prefix="edgeprune-table-") as folder:
                     for target in targets:
                         try:
                             cell.done[target], cell.parity = compiled(model, data, target, Path(folder))
                         except EdgePruneError as error:
                             cell.refused[target] = reason(error, model, data)
+                cells[model, data] = cell
+                keep(cells, state)
     out.write_text(page(cells, of_models, of_data, targets), encoding="utf-8")
 
 
