@@ -10,6 +10,7 @@ that end in a bundle are known to compile, not to be accurate or fast.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections import defaultdict
@@ -22,7 +23,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from edgeprune.bundle import open_bundle
 from edgeprune.cache import StageCache
-from edgeprune.data.datasets import KNOWN
+from edgeprune.data.datasets import KNOWN, ROOT_VARIABLE
 from edgeprune.errors import EdgePruneError
 from edgeprune.models.zoo import ZOO
 from edgeprune.pipeline import assemble
@@ -126,7 +127,9 @@ def reason(error: EdgePruneError, model: str, data: str) -> str:
     """The message, with the names of model and data set left general so that equal reasons are one."""
     text = " ".join(str(error).split())
     text = text.replace(f"{model} takes", "MODEL takes")
-    for name, general in ((f"{model}:", "MODEL:"), (data, "DATA")):
+    if root := os.environ.get(ROOT_VARIABLE):
+        text = text.replace(root.rstrip("/"), f"${ROOT_VARIABLE}")
+    for name, general in ((f"{model}:", "MODEL:"), (data, "DATA"), (data.replace(":", "/"), "DATA")):
         text = text.replace(name, general)
     return text
 
