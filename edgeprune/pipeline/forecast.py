@@ -7,6 +7,8 @@ from pathlib import Path
 
 from edgeprune.bench import Settings
 from edgeprune.cache import Rehearsal, Rehearsed, StageCache
+from edgeprune.errors import MissingError
+from edgeprune.meters.meter import detect
 from edgeprune.pipeline.compile import prepare, stages, variants
 from edgeprune.pipeline.job import Job
 from edgeprune.progress import SILENT, Progress
@@ -77,10 +79,14 @@ def forecast(
 
 
 def _measure_seconds(job: Job, workers: int) -> float:
-    """Warm-up and slices of every worker in every restart; a meter takes its own time."""
+    """Warm-up and slices of every worker in every restart; a meter, where there is one, takes its own time."""
     settings = Settings()
-    energy = workers * settings.energy_s if job.target.meters else 0.0
-    return settings.restarts * workers * (settings.warm_min_s + settings.seconds) + energy
+    timed = settings.restarts * workers * (settings.warm_min_s + settings.seconds)
+    try:
+        detect(job.target.meters).close()
+    except MissingError:
+        return timed
+    return timed + workers * settings.energy_s
 
 
 def _weights_of(file: str) -> int:
