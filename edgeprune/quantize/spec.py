@@ -31,8 +31,25 @@ class LayerQuant:
     """One layer's precision, and why."""
 
     precision: str
-    """`int8` (8-bit weights per output channel, 8-bit activations per tensor) or `fp32`."""
+    """`int8` (8-bit weights per output channel, 8-bit activations per tensor), `int4` (weights stored in 4 bits, the
+    rest as in `int8`), or `fp32`."""
     reason: str = ""
+    wide: tuple[int, ...] = ()
+    """Output channels of an `int4` layer whose weights keep 8 bits."""
+
+
+LIMITS = {"int8": 127, "int4": 7}
+"""The largest magnitude of a quantized weight; symmetric, so that the most negative integer is not used."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A weight that was put on its grid on purpose, by other means than the nearest number."""
+
+    weight: NDArray[np.float32]
+    """In the layout of its initializer; multiples of the scale of its channel."""
+    scale: NDArray[np.float32]
+    """[C], along the layer's axis of output channels; what is emitted has this scale."""
 
 
 @dataclass(frozen=True)
