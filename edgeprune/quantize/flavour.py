@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -117,17 +117,17 @@ def _refusal(node: ir.Node, flavour: Flavour) -> str:
         return "ONNX Runtime's integer LSTM reads time first only (layout=0)"
     if node.op_type == "LSTM" and any(value is not None and len(value.uses()) > 1 for value in node.inputs[1:3]):
         return "its weights are shared with another layer"
-    source = _source(node) if node.op_type in PRODUCTS else None
-    return "" if source is None else flavour.float_behind.get(source.op_type, "")
+    sources = _sources(node.inputs[0]) if node.op_type in PRODUCTS else ()
+    return next((flavour.float_behind[one.op_type] for one in sources if one.op_type in flavour.float_behind), "")
 
 
-def _source(layer: ir.Node) -> ir.Node | None:
-    """What computed the values that a layer reads, before they were moved or cut off."""
-    source = _feeder(layer)
-    while source is not None and source.op_type in MOVES | ACTIVATIONS:
-        source = _feeder(source)
-    return source
-
-
-def _feeder(node: ir.Node) -> ir.Node | None:
-    return None if node.inputs[0] is None else node.inputs[0].producer()
+def _sources(value: ir.Value | None) -> Iterator[ir.Node]:
+    """What computed a value, before its parts were moved, cut off or joined."""
+    node = None if value is None else value.producer()
+    if node is None:
+        return
+    if node.op_type not in MOVES | ACTIVATIONS | {"Concat"}:
+        yield node
+        return
+    for part in node.inputs if node.op_type == "Concat" else node.inputs[:1]:
+        yield from _sources(part)

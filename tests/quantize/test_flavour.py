@@ -44,11 +44,12 @@ def test_recurrent_layers_that_share_their_weights_stay_float(parse):
     assert "shared" in fitted(uniform_plan(model, "int8"), model, FLAVOURS["ort"]).layers["w"].reason
 
 
-def test_openvino_gets_a_layer_behind_a_maximum_in_float(parse):
+@pytest.mark.parametrize("between", ["c = Relu(m)", "t = Flatten(x)  r = Relu(m)  c = Concat<axis = 1>(t, r)"])
+def test_openvino_gets_a_layer_behind_a_maximum_in_float(parse, between):
     text = (
-        "(float[N, 7, 4] x) => (float[N, 2] y) { m = ReduceMax<keepdims = 0>(x, one)  c = Relu(m)  y = MatMul(c, w) }"
+        f"(float[N, 7, 4] x) => (float[N, 2] y) {{ m = ReduceMax<keepdims = 0>(x, one)  {between}  y = MatMul(c, w) }}"
     )
-    model = parse(text, w=np.ones((4, 2), np.float32), one=np.array([1]))
+    model = parse(text, w=np.ones((4 if "Flatten" not in between else 32, 2), np.float32), one=np.array([1]))
     plan = uniform_plan(model, "int8")
     assert "ReduceMax" in fitted(plan, model, FLAVOURS["openvino"]).layers["w"].reason
     assert fitted(plan, model, FLAVOURS["ort"]).layers["w"].precision == "int8"
