@@ -36,7 +36,10 @@ class LayerPlan:
     weight: str
     """The weight initializer's name."""
     precision: str
+    """Of its kernel: 4-bit weights that become 8 bits when the file is opened are computed with in int8."""
     reason: str = ""
+    weight_bits: float = 32.0
+    """Of a weight on disk, on average."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgeprune.errors import ConfigError
 from edgeprune.registry import unknown
 
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
+QUANTIZED = ("int8", "mixed", "int4")
+"""Those of a graph with Q/DQ pairs."""
 PRUNERS = ("none", "magnitude")
 
 
@@ -100,8 +102,13 @@ class PrunePart(_Part):
 class QuantizePart(_Part):
     """How far values are quantized."""
 
-    precision: Literal["fp32", "bf16", "int8"] = "int8"
-    """The lowest precision that is made; the ones above it that a runtime offers for nothing come with it."""
+    precision: Literal["fp32", "bf16", "int8", "mixed", "int4"] = "int8"
+    """The lowest precision that is made; the ones above it that a runtime offers for nothing come with it.
+
+    `mixed` chooses for each layer, `int4` stores the weights of every layer in 4 bits.
+    """
+    plan: Path | None = None
+    """What `mixed` is, as a file; None: it is searched for."""
 
 
 class Budgets(_Part):
@@ -134,6 +141,17 @@ class Recipe(_Part):
     def has_weights(self) -> bool:
         """Whether the model comes with trained weights."""
         return self.weights is not None or self.is_graph or self.model.startswith("hf:")
+
+
+def kernels(precision: str) -> str:
+    """What a device must execute for it: 4-bit weights become 8 bits where nothing multiplies by them."""
+    return "int8" if precision in QUANTIZED else precision
+
+
+def made(narrowest: str) -> tuple[str, ...]:
+    """The precisions that are made down to one: all above it, but `mixed` only where it is asked for."""
+    above = PRECISIONS[: PRECISIONS.index(narrowest)]
+    return (*(precision for precision in above if precision != "mixed"), narrowest)
 
 
 Part = TypeVar("Part", bound=BaseModel)

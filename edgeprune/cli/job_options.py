@@ -12,7 +12,7 @@ from edgeprune.cli.output import OneOf
 
 # As in edgeprune.recipe, which is not imported before a command runs; a test holds the two together.
 PRUNERS = ("none", "magnitude")
-PRECISIONS = ("fp32", "bf16", "int8")
+PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
 TASKS = ("classification", "regression", "question-answering", "none")
 
 _FILE = click.Path(path_type=Path)
@@ -45,6 +45,7 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
     "precision": click.option(
         "--precision", type=OneOf("precision", PRECISIONS), help="The lowest that is made.  [int8]"
     ),
+    "plan": click.option("--plan", type=_FILE, metavar="FILE", help="Precision of every layer, for --precision mixed."),
     "epochs": click.option("--epochs", type=int, metavar="N", help="Of training, and again after pruning.  [30]"),
     "seed": click.option("--seed", type=int, metavar="N", help="Of all that is random.  [0]"),
     "device": click.option("--device", metavar="NAME", help="Where training runs: cpu, cuda.  [cpu]"),

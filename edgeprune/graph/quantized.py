@@ -99,7 +99,14 @@ def _plan(node: ir.Node) -> LayerPlan:
     shown = [kind.name.lower() if kind else "float" for kind in kinds]
     quantized = all(kind in EIGHT_BITS for kind in kinds)
     reason = f"the given file has a {shown[0]} input and {shown[1]} weights"
-    return LayerPlan(str(node.name), node.op_type, str(weight.name), "int8" if quantized else "fp32", reason)
+    return LayerPlan(
+        str(node.name),
+        node.op_type,
+        str(weight.name),
+        "int8" if quantized else "fp32",
+        reason,
+        8.0 if quantized else 32.0,
+    )
 
 
 def _kind(value: ir.Value | None) -> ir.DataType | None:

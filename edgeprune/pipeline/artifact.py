@@ -1,10 +1,10 @@
-"""The stages that make files a runtime opens: export, calibrate, lower."""
+"""The stages that make a graph and learn what it computes: export or adopt, calibrate."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from edgeprune.backends import LOAD, LOWER
-from edgeprune.backends.backend import Lowered
-from edgeprune.bundle import LayerPlan, sha256_of
+from edgeprune.backends import LOAD
+from edgeprune.bundle import sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.preprocess import feeds, fits, matched
 from edgeprune.data.wordpiece import check_length, check_vocabulary
@@ -25,7 +24,6 @@ from edgeprune.graph.batch import free_batch
 from edgeprune.graph.cleanup import clean
 from edgeprune.graph.cost import macs
 from edgeprune.graph.embedding import embedding_rows
-from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import files_of, read_onnx
 from edgeprune.graph.pin import pinned
 from edgeprune.graph.quantized import given_layers, is_quantized, strip
@@ -33,16 +31,13 @@ from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
 from edgeprune.pipeline.job import Job
 from edgeprune.quantize.calibrate import calibrate
-from edgeprune.quantize.flavour import FLAVOURS, fitted
-from edgeprune.quantize.plan import uniform_plan
-from edgeprune.quantize.qdq import emit
-from edgeprune.quantize.spec import QuantPlan, Range
+from edgeprune.quantize.spec import Range
 from edgeprune.registry import resolve
 from edgeprune.tensor import TensorSpec, shown
 
 MODEL = "model.onnx"
 FACTS = "facts.json"
-VARIANT = "variant.json"
+RANGES = "ranges.json"
 TOKENS = "input_ids"
 SHAPES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Cast"})
 BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
@@ -137,7 +132,7 @@ def ranges(job: Job, exported: Stage) -> Stage:
         )
         found = calibrate(exported.folder / MODEL, batches, observer=job.splits.observer, progress=job.progress)
         text = json.dumps({name: [one.low, one.high] for name, one in sorted(found.items())}, indent=1)
-        (folder / "ranges.json").write_text(text + "\n")
+        (folder / RANGES).write_text(text + "\n")
 
     inputs = {
         "model": exported,
@@ -148,64 +143,6 @@ def ranges(job: Job, exported: Stage) -> Stage:
     return job.stage("calibrate", inputs, work, code=("quantize", "graph", "backends", "data"))
 
 
-def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, precision: str) -> Stage:
-    """One variant: the graph in the runtime's own spelling, and how it must be opened.
-
-    With `calibrated` ranges it is quantized; without, the runtime itself computes in `precision`.
-    """
-
-    def work(folder: Path) -> None:
-        graph, source = read_onnx(exported.folder / MODEL), exported.folder / MODEL
-        plan = uniform_plan(graph, "int8" if precision == "int8" else "fp32")
-        if calibrated is not None:
-            flavour = FLAVOURS[backend].reduced() if job.target.reduced_range else FLAVOURS[backend]
-            plan = fitted(plan, graph, flavour)
-            source = folder / "flavoured.onnx"
-            write_onnx(emit(graph, plan, read_ranges(calibrated), flavour), source)
-        lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
-        (folder / "flavoured.onnx").unlink(missing_ok=True)
-        _write_variant(folder, lowered, _intended(graph, plan, precision))
-
-    inputs = {
-        "model": exported,
-        "ranges": calibrated,
-        "backend": backend,
-        "precision": precision,
-        "target": job.target.model_dump(mode="json"),
-    }
-    return job.stage("lower", inputs, work, code=("quantize", "graph", "backends"))
-
-
-def lower_given(job: Job, kept: Stage, backend: str) -> Stage:
-    """The int8 variant that a quantized file is itself, where the runtime takes it as it is."""
-
-    def work(folder: Path) -> None:
-        source = kept.folder / MODEL
-        lowered = resolve(LOWER, backend, "backend")(source, job.target, "int8", folder)
-        _write_variant(folder, lowered, given_layers(read_onnx(source)))
-
-    inputs = {"given": kept, "backend": backend, "target": job.target.model_dump(mode="json")}
-    return job.stage("lower", inputs, work, code=("graph", "backends"))
-
-
-def _write_variant(folder: Path, lowered: Lowered, layers: Iterable[LayerPlan]) -> None:
-    record = {
-        "files": {role: path.relative_to(folder).as_posix() for role, path in lowered.files.items()},
-        "options": lowered.options,
-        "layers": [asdict(layer) for layer in layers],
-    }
-    (folder / VARIANT).write_text(json.dumps(record, indent=1) + "\n")
-
-
-def _intended(graph: ir.Model, plan: QuantPlan, precision: str) -> list[LayerPlan]:
-    """Each layer's precision: as planned where the variant is quantized, else the whole model's."""
-    return [
-        LayerPlan(one.name, one.op, one.weight, chosen.precision if precision == "int8" else precision, chosen.reason)
-        for one in weighted_layers(graph)
-        for chosen in [plan.layers[one.weight]]
-    ]
-
-
 def read_facts(exported: Stage) -> Facts:
     """What is known of an exported graph."""
     return TypeAdapter(Facts).validate_json((exported.folder / FACTS).read_bytes())
@@ -213,7 +150,7 @@ def read_facts(exported: Stage) -> Facts:
 
 def read_ranges(calibrated: Stage) -> dict[str, Range]:
     """The ranges a calibration left."""
-    raw = json.loads((calibrated.folder / "ranges.json").read_bytes())
+    raw = json.loads((calibrated.folder / RANGES).read_bytes())
     return {name: Range(low, high) for name, (low, high) in raw.items()}
 
 

@@ -19,8 +19,9 @@ from edgeprune.bundle import CORE, MEASURED, REPORT, LayerPlan, Task, Variant, o
 from edgeprune.cache import RECORD, Stage
 from edgeprune.data.preprocess import feeds, write_preprocess
 from edgeprune.errors import CorruptError, InputError, OutputError
-from edgeprune.pipeline.artifact import MODEL, VARIANT, read_facts
+from edgeprune.pipeline.artifact import MODEL, read_facts
 from edgeprune.pipeline.job import Job, versions
+from edgeprune.pipeline.lowered import VARIANT
 from edgeprune.pipeline.network import PRUNING
 from edgeprune.registry import resolve
 

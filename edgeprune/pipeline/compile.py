@@ -17,7 +17,7 @@ from edgeprune.errors import ConfigError, MissingError
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import PRECISIONS, DataPart, Recipe
+from edgeprune.recipe import QUANTIZED, DataPart, Recipe, kernels, made
 from edgeprune.registry import require, unknown
 from edgeprune.results import Measured
 from edgeprune.targets.target import Target
@@ -76,7 +76,8 @@ def prepare(
 
 def stages(job: Job) -> assemble.Parts:
     """Every stage up to the bundle in order, each done once."""
-    from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
+    from edgeprune.pipeline import artifact, assemble, lowered, network  # they import torch and onnx, if both are here
+    from edgeprune.pipeline.quantization import Quantization
 
     kept = None
     if job.from_onnx:
@@ -90,32 +91,35 @@ def stages(job: Job) -> assemble.Parts:
         if job.recipe.prune.pruner != "none":
             exported = artifact.export(job, weights, partial(network.pruned, job, weights))
     wanted = variants(job.target, job.backends, job.recipe.quantize.precision)
-    quantizes = kept is None and any(precision == "int8" for _, precision in wanted)
-    calibrated = artifact.ranges(job, exported) if quantizes else None
+    quantizes = kept is None and any(precision in QUANTIZED for _, precision in wanted)
+    quantization = Quantization(exported, artifact.ranges(job, exported)) if quantizes else None
 
-    def lowered(backend: str, precision: str) -> Stage:
-        if precision != "int8":
-            return artifact.lower(job, exported, None, backend, precision)
-        return (
-            artifact.lower_given(job, kept, backend)
-            if kept
-            else artifact.lower(job, exported, calibrated, backend, precision)
-        )
+    def variant(backend: str, precision: str) -> Stage:
+        if precision not in QUANTIZED:
+            return lowered.lower(job, exported, backend, precision)
+        if quantization is None:
+            assert kept is not None
+            return lowered.lower_given(job, kept, backend)
+        return lowered.lower_quantized(job, quantization, backend, precision)
 
     return assemble.Parts(
         weights,
         dense,
         exported,
-        artifact.lower(job, dense, None, "ort", "fp32"),
-        [(backend, precision, lowered(backend, precision)) for backend, precision in wanted],
+        lowered.lower(job, dense, "ort", "fp32"),
+        [(backend, precision, variant(backend, precision)) for backend, precision in wanted],
     )
 
 
 def variants(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> list[tuple[str, str]]:
     """Backend and precision of every variant: down to the one asked for, from those that the target executes."""
-    allowed = PRECISIONS[: PRECISIONS.index(narrowest) + 1]
     chosen = {name: use for name, use in target.backends.items() if backends is None or name in backends}
-    return [(name, precision) for name, use in chosen.items() for precision in allowed if precision in use.precisions]
+    return [
+        (name, precision)
+        for name, use in chosen.items()
+        for precision in made(narrowest)
+        if kernels(precision) in use.precisions
+    ]
 
 
 def _check_backends(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> None:
@@ -123,7 +127,7 @@ def _check_backends(target: Target, backends: tuple[str, ...] | None, narrowest:
         if backend not in target.backends:
             raise unknown(f"backend of target {target.name}", backend, target.backends)
     chosen = {name: use for name, use in target.backends.items() if backends is None or name in backends}
-    if not any(narrowest in use.precisions for use in chosen.values()):
+    if not any(kernels(narrowest) in use.precisions for use in chosen.values()):
         offered = sorted({precision for use in chosen.values() for precision in use.precisions})
         raise ConfigError(
             f"target {target.name} does not execute {narrowest} in {', '.join(chosen)}: {', '.join(offered)}"

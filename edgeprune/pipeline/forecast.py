@@ -15,8 +15,8 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import Recipe
 from edgeprune.targets.target import Target
 
-BYTES = {"fp32": 4, "bf16": 4, "int8": 1}
-"""Per weight on disk; bfloat16 is the runtime's doing, from a file in float32."""
+BYTES = {"fp32": 4.0, "bf16": 4.0, "int8": 1.0, "mixed": 1.0, "int4": 0.5}
+"""Per weight on disk, at most; bfloat16 is the runtime's doing, from a file in float32."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def forecast(
         epochs,
         network.epoch_seconds(job) if epochs else None,
         _measure_seconds(job, len(chosen) + 1) if target.local else None,
-        parameters * (BYTES["fp32"] + sum(BYTES[precision] for _, precision in chosen)),
+        round(parameters * (BYTES["fp32"] + sum(BYTES[precision] for _, precision in chosen))),
     )
 
 

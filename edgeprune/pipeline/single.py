@@ -21,6 +21,8 @@ from edgeprune.graph.quantized import is_quantized
 from edgeprune.metrics import Interval
 from edgeprune.pipeline import artifact, network
 from edgeprune.pipeline.job import Job
+from edgeprune.pipeline.lowered import VARIANT, lower_quantized
+from edgeprune.pipeline.quantization import Quantization
 from edgeprune.registry import resolve, unknown
 from edgeprune.targets.target import Target
 
@@ -80,8 +82,9 @@ def quantize(job: Job, backend: str, out: Path) -> Made:
     if artifact.given(job, Path(job.recipe.model)) is not None:
         raise ConfigError(f"{job.recipe.model}: is quantized already: give the float model, or lower it as it is")
     exported = artifact.adopt(job, Path(job.recipe.model))
-    stage = artifact.lower(job, exported, artifact.ranges(job, exported), backend, "int8")
-    record = json.loads((stage.folder / artifact.VARIANT).read_bytes())
+    quantization = Quantization(exported, artifact.ranges(job, exported))
+    stage = lower_quantized(job, quantization, backend, "int8")
+    record = json.loads((stage.folder / VARIANT).read_bytes())
     (file,) = _deliver({stage.folder / record["files"]["model"]: out})
     return Made((file,), {"sha256": sha256_of(file), "layers": record["layers"]})
 

@@ -38,11 +38,14 @@ def centred(span: Range) -> QParams:
 
 
 def per_channel(
-    weight: NDArray[np.float32], axis: int, limit: int, floor: NDArray[np.float64] | float = 0.0
+    weight: NDArray[np.float32],
+    axis: int,
+    limit: NDArray[np.int64] | int,
+    floor: NDArray[np.float64] | float = 0.0,
 ) -> QParams:
     """Signed 8-bit parameters with zero point 0 for each slice [C] of `weight` along `axis`.
 
-    `limit`: the largest quantized magnitude; `floor` [] or [C]: the smallest scale that may be chosen.
+    `limit` [] or [C]: the largest quantized magnitude; `floor` [] or [C]: the smallest scale that may be chosen.
     """
     others = tuple(dim for dim in range(weight.ndim) if dim != axis)
     scale = np.maximum(np.abs(weight).max(axis=others) / limit, floor)

@@ -9,22 +9,25 @@ import onnx_ir as ir
 
 from edgeprune.quantize.affine import per_channel, quantize
 from edgeprune.quantize.constants import add_constant, array
+from edgeprune.quantize.packing import add_integers
 
 
-def quantize_embedding(graph: ir.Graph, table: ir.Value, lookups: Sequence[ir.Node], name: str, limit: int) -> None:
+def quantize_embedding(
+    graph: ir.Graph, table: ir.Value, lookups: Sequence[ir.Node], name: str, limit: int, *, four: bool
+) -> None:
     """Let `lookups` read a table of integers.
 
     Gather(table, ids)   becomes   Mul(Cast(Gather(int8 table, ids)), Gather(scale, ids))
 
     The table is stored as `name`, with one scale for each row, [rows, 1]. DequantizeLinear could not choose scales by
     row; and behind a scale that is constant OpenVINO goes on in 8 bits as far as it can, through sums that overflow
-    and into an LSTM. `limit`: the largest quantized magnitude.
+    and into an LSTM. `limit`: the largest quantized magnitude; `four`: store it in 4 bits.
     """
     real = array(table)
     q = per_channel(real, axis=0, limit=limit)
     if name == table.name:
         del graph.initializers[name]
-    stored = add_constant(graph, name, quantize(real, q))
+    stored = add_integers(graph, name, quantize(real, q), four=four)
     scale = add_constant(graph, f"{name}/scale", q.scale[:, np.newaxis])
     for node in lookups:
         _replace(graph, node, stored, scale)

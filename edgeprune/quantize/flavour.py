@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import onnx_ir as ir
 
+from edgeprune.backends.tensorrt.lint import newest_opset, tensorrt_version
 from edgeprune.graph.fusion import LayerOnLastDimension, SumBeforeNormalization
-from edgeprune.graph.layers import PRODUCTS, as_layer
+from edgeprune.graph.layers import PRODUCTS, WeightedLayer, as_layer
 from edgeprune.quantize.affine import asymmetric, centred, symmetric
+from edgeprune.quantize.blocks import SIZES, block_size
+from edgeprune.quantize.packing import OPSET
 from edgeprune.quantize.placement import ACTIVATIONS, MOVES
-from edgeprune.quantize.spec import LayerQuant, QParams, QuantPlan, Range
+from edgeprune.quantize.spec import LIMITS, LayerQuant, QParams, QuantPlan, Range
+from edgeprune.targets.target import Target
 
 SEVEN_BITS = 64
 """Weight magnitude at which two products with 8-bit activations still fit 16 bits: 2 * 255 * 64 < 2^15."""
@@ -40,7 +45,12 @@ class Flavour:
     """Operators behind which a layer stays float, each with the reason."""
     forms: tuple[type[ir.passes.InPlacePass], ...] = ()
     """How the graph is rewritten before it is quantized; values that are quantized keep their names."""
-    weight_limit: int = 127
+    four_bits: Mapping[str, Literal["cast", "blocks"]] = field(default_factory=dict)
+    """Operators whose weights may be stored in 4 bits: made 8 again when the file is opened, or as they are in blocks,
+    with the layer's input in float."""
+    too_old: str = ""
+    """Why the runtime reads no 4 bits; empty where it does."""
+    weight_limit: int = LIMITS["int8"]
     """The largest magnitude of a quantized weight."""
 
     def reduced(self) -> Flavour:
@@ -48,6 +58,8 @@ class Flavour:
         return replace(self, weight_limit=SEVEN_BITS, right=partial(symmetric, limit=SEVEN_BITS))
 
 
+CASTS_FOUR_BITS = "1.23"
+"""The first ONNX Runtime that casts INT4 to INT8; seen to refuse it: 1.19 to 1.22."""
 _WRONG_BEHIND = "OpenVINO gives wrong numbers where it quantizes inside {}"
 FLAVOURS = {
     # Zero points at the end of the range let ONNX Runtime drop a ReLU, and it fuses a Gemm only with an integer bias.
@@ -60,6 +72,7 @@ FLAVOURS = {
         add_absorbs=False,
         quantizes_moves=True,
         floats={op: f"ONNX Runtime has no integer {op}" for op in ("GRU", "RNN")},
+        four_bits=dict.fromkeys(("Conv", "Gemm", "MatMul", "LSTM", "Gather"), "cast"),
         forms=(SumBeforeNormalization,),
     ),
     # Takes the same activations, with every Add inside a convolution; leaving those sums in float costs it a kernel
@@ -79,6 +92,7 @@ FLAVOURS = {
         },
         # measured with 2026.4: the quantization is applied while the maximum is still being taken
         float_behind={op: _WRONG_BEHIND.format(op) for op in ("ReduceMax", "ReduceMin")},
+        four_bits=dict.fromkeys(("Conv", "Gemm", "MatMul", "Gather"), "cast"),
         forms=(LayerOnLastDimension,),
     ),
     # Zero points must be 0 and biases float; "quantize the residual input in skip connections", say its guidelines.
@@ -93,20 +107,60 @@ FLAVOURS = {
             **{op: f"TensorRT has no integer {op}" for op in ("LSTM", "GRU", "RNN")},
             "Gather": "TensorRT looks up tables in float only",
         },
+        # its builder refuses a Cast before DQ, and fails on a Conv with 4-bit weights and 8-bit activations
+        four_bits=dict.fromkeys(("Gemm", "MatMul"), "blocks"),
     ),
 }
 
 
+def flavour_for(backend: str, target: Target) -> Flavour:
+    """The dialect of a runtime as it is on a target: its instructions and assumed versions restrict it."""
+    flavour = FLAVOURS[backend].reduced() if target.reduced_range else FLAVOURS[backend]
+    return replace(flavour, too_old=_too_old(backend, target))
+
+
+def _too_old(backend: str, target: Target) -> str:
+    version = target.backends[backend].version if backend in target.backends else None
+    if backend == "ort" and version is not None and _numbers(version) < _numbers(CASTS_FOUR_BITS):
+        return f"ONNX Runtime {version} has no INT4 before {CASTS_FOUR_BITS}"
+    if backend == "tensorrt" and newest_opset(tensorrt_version(target)) < OPSET:
+        version = tensorrt_version(target)
+        return f"TensorRT {version} parses opsets up to {newest_opset(version)}, INT4 needs {OPSET}"
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2])
+
+
 def fitted(plan: QuantPlan, model: ir.Model, flavour: Flavour) -> QuantPlan:
-    """What becomes of a plan in a flavour: layers that the runtime could only run in float are planned as float."""
-    found = [(layer.weight, _refusal(node, flavour)) for node in model.graph if (layer := as_layer(node))]
-    refused = {weight: reason for weight, reason in found if reason}
-    return QuantPlan(
-        {
-            weight: LayerQuant("fp32", refused[weight]) if layer.precision != "fp32" and weight in refused else layer
-            for weight, layer in plan.layers.items()
-        }
-    )
+    """What becomes of a plan in a flavour: what the runtime could only run in a wider precision is planned so."""
+    layers = dict(plan.layers)
+    for node in model.graph:
+        layer = as_layer(node)
+        if layer is None or layers[layer.weight].precision == "fp32":
+            continue
+        if reason := _refusal(node, flavour):
+            layers[layer.weight] = LayerQuant("fp32", reason)
+        elif layers[layer.weight].precision == "int4" and (reason := _needs_eight_bits(layer, flavour)):
+            layers[layer.weight] = LayerQuant("int8", reason)
+    return QuantPlan(layers)
+
+
+def kernel(chosen: LayerQuant, layer: WeightedLayer, flavour: Flavour) -> str:
+    """The precision that a fitted layer is computed in: 4 bits that are cast at load run in 8."""
+    return "int8" if chosen.precision == "int4" and flavour.four_bits[layer.op] == "cast" else chosen.precision
+
+
+def _needs_eight_bits(layer: WeightedLayer, flavour: Flavour) -> str:
+    """Why this layer's weights cannot have 4 bits; empty where they can."""
+    if flavour.too_old:
+        return flavour.too_old
+    if layer.op not in flavour.four_bits:
+        return f"this runtime has no {layer.op} with 4-bit weights"
+    if flavour.four_bits[layer.op] == "blocks" and block_size(layer) is None:
+        return f"{layer.weight_shape[1 - layer.axis]} inputs divide into no blocks of {SIZES[-1]} or more"
+    return ""
 
 
 def _refusal(node: ir.Node, flavour: Flavour) -> str:

@@ -14,14 +14,14 @@ QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLin
 """Operators of a graph that is quantized already; QLinearConv, QGemm, MatMulNBits and their kind go by their names."""
 
 
-def uniform_plan(model: ir.Model, precision: Literal["int8", "fp32"]) -> QuantPlan:
+def uniform_plan(model: ir.Model, precision: Literal["int4", "int8", "fp32"]) -> QuantPlan:
     """The same precision for every layer.
 
-    Raises ModelError where int8 is asked for and the model is quantized already, has no layer with weights, or has
+    Raises ModelError where it is a quantized one and the model is quantized already, has no layer with weights, or has
     weights that are not float32.
     """
     layers = weighted_layers(model)
-    if precision == "int8":
+    if precision != "fp32":
         _check_quantizable(model, layers)
     reason = f"every layer in {precision}, as asked for"
     return QuantPlan({layer.weight: LayerQuant(precision, reason) for layer in layers})

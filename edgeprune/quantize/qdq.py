@@ -7,37 +7,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeprune.errors import ConfigError
-from edgeprune.graph.layers import PRODUCTS, WeightedLayer, as_layer
+from edgeprune.graph.layers import PRODUCTS, WeightedLayer, as_layer, weighted_layers
+from edgeprune.graph.opset import at_least
 from edgeprune.quantize.affine import per_channel, quantize
+from edgeprune.quantize.blocks import quantize_blocks
 from edgeprune.quantize.constants import add_constant, add_qparams, array
 from edgeprune.quantize.embedding import quantize_embedding
-from edgeprune.quantize.flavour import Flavour, fitted
+from edgeprune.quantize.flavour import Flavour, fitted, kernel
+from edgeprune.quantize.packing import OPSET, add_integers
 from edgeprune.quantize.placement import Placement, place
 from edgeprune.quantize.plan import check
 from edgeprune.quantize.recurrent import quantize_lstm
-from edgeprune.quantize.spec import QParams, QuantPlan, Range
+from edgeprune.quantize.spec import LIMITS, LayerQuant, QParams, QuantPlan, Range, Rounded
 
 
-def emit(model: ir.Model, plan: QuantPlan, ranges: Mapping[str, Range], flavour: Flavour) -> ir.Model:
-    """Return `model`, as `graph.cleanup.clean` left it, with the plan's int8 layers between Q/DQ pairs.
+def emit(
+    model: ir.Model,
+    plan: QuantPlan,
+    ranges: Mapping[str, Range],
+    flavour: Flavour,
+    rounded: Mapping[str, Rounded] | None = None,
+) -> ir.Model:
+    """Return `model`, as `graph.cleanup.clean` left it, with the plan's int8 and int4 layers between Q/DQ pairs.
 
-    Nodes keep their names, and so do weights, which become int8; layers that the flavour has in float only stay so
-    (`flavour.fitted` tells which). Raises ConfigError where the plan does not fit the model or a value that is
-    quantized has no range.
+    Nodes keep their names, and so do weights, which become int8 or int4; what the flavour cannot have so narrow is
+    wider (`flavour.fitted` tells which). Channels in 4 bits of a weight in `rounded` are as that says, all others go to
+    the nearest integer. Raises ConfigError where the plan does not fit the model or a value that is quantized has no
+    range, ModelError where 4 bits need another opset and the graph cannot be brought there.
     """
     check(plan, model)
-    quantized = model.clone()
+    layers = fitted(plan, model, flavour).layers
+    four_bits = any(layer.precision == "int4" for layer in layers.values())
+    quantized = at_least(model.clone(), OPSET if four_bits else 0)
     for form in flavour.forms:
         quantized = form()(quantized).model
     graph = quantized.graph
-    weights = [name for name, layer in fitted(plan, model, flavour).layers.items() if layer.precision == "int8"]
+    blocks = {
+        one.weight: one for one in weighted_layers(quantized) if kernel(layers[one.weight], one, flavour) == "int4"
+    }
+    weights = [name for name, layer in layers.items() if layer.precision != "fp32" and name not in blocks]
     placement = place(quantized, set(weights), add_absorbs=flavour.add_absorbs)
     if missing := [name for name in placement.own if name not in ranges]:
         raise ConfigError(f"no range is known for {', '.join(missing)}: calibrate this model again")
@@ -46,8 +60,10 @@ def emit(model: ir.Model, plan: QuantPlan, ranges: Mapping[str, Range], flavour:
     qparams |= {name: flavour.right(ranges[name]) for name in placement.right}
     qparams |= {name: qparams[source] for name, source in placement.shared.items()}
 
+    for layer in blocks.values():
+        quantize_blocks(graph, layer)
     for weight in weights:
-        _quantize_layers(quantized, weight, qparams, flavour)
+        _quantize_layers(quantized, weight, layers[weight], qparams, flavour, (rounded or {}).get(weight))
     _quantize_activations(graph, placement, qparams, again=flavour.quantizes_moves)
     for name in [name for name, value in graph.initializers.items() if not value.uses()]:
         del graph.initializers[name]
@@ -94,28 +110,39 @@ def _quantize_pair(value: ir.Value, parameters: Sequence[ir.Value]) -> tuple[ir.
     )
 
 
-def _quantize_layers(model: ir.Model, weight: str, qparams: Mapping[str, QParams], flavour: Flavour) -> None:
+def _quantize_layers(
+    model: ir.Model,
+    weight: str,
+    chosen: LayerQuant,
+    qparams: Mapping[str, QParams],
+    flavour: Flavour,
+    rounded: Rounded | None,
+) -> None:
     """Quantize all layers of one weight. A table that is also multiplied by is stored twice, once for each way."""
     value = model.graph.initializers[weight]
     layers = [(node, layer) for node in value.consumers() if (layer := as_layer(node))]
     products = [(node, layer) for node, layer in layers if layer.op in PRODUCTS]
     lookups = [node for node, layer in layers if layer.op == "Gather"]
+    four = chosen.precision == "int4"
+    limit = min(LIMITS[chosen.precision], flavour.weight_limit)
     for node, layer in layers:
         if layer.op == "LSTM":
-            quantize_lstm(model, node, flavour.weight_limit)
+            quantize_lstm(model, node, limit, four=four)
     if lookups:
         name = f"{weight}/rows" if products else weight
-        quantize_embedding(model.graph, value, lookups, name, flavour.weight_limit)
+        quantize_embedding(model.graph, value, lookups, name, limit, four=four)
     if products:
-        _quantize_products(model.graph, value, products, qparams, flavour)
+        _quantize_products(model.graph, value, products, chosen, qparams, flavour, rounded)
 
 
 def _quantize_products(
     graph: ir.Graph,
     real: ir.Value,
     layers: Sequence[tuple[ir.Node, WeightedLayer]],
+    chosen: LayerQuant,
     qparams: Mapping[str, QParams],
     flavour: Flavour,
+    rounded: Rounded | None,
 ) -> None:
     """conv(x, w, b)   becomes   conv(x, DQ(w), b), and DQ(b) for b where the flavour wants it.
 
@@ -129,15 +156,37 @@ def _quantize_products(
     for _, bias, x_scale in biases:
         if bias is not None:  # a dead channel's bias would not fit int32 if the weights alone chose the scale
             floor = np.maximum(floor, np.abs(bias.numbers) / (float(x_scale) * 2**30))
-    w = per_channel(array(real), axis, flavour.weight_limit, floor)
+    integers, w = _on_grid(array(real), axis, chosen, flavour, rounded, floor)
     del graph.initializers[weight]
-    real.replace_all_uses_with(_dequantized(graph, weight, quantize(array(real), w, axis), w, axis))
+    stored = add_integers(graph, weight, integers, four=chosen.precision == "int4", wide=chosen.wide, axis=axis)
+    real.replace_all_uses_with(_dequantized(graph, weight, stored, w, axis))
 
     for layer, bias, x_scale in biases:
         if flavour.integer_bias and bias is not None:
             b = QParams(x_scale * w.scale, np.zeros(channels, np.int32))
             name = f"{layer.name}/bias"
-            bias.node.replace_input_with(bias.index, _dequantized(graph, name, quantize(bias.numbers, b), b, axis=0))
+            stored = add_constant(graph, name, quantize(bias.numbers, b))
+            bias.node.replace_input_with(bias.index, _dequantized(graph, name, stored, b, axis=0))
+
+
+def _on_grid(
+    real: NDArray[np.float32],
+    axis: int,
+    chosen: LayerQuant,
+    flavour: Flavour,
+    rounded: Rounded | None,
+    floor: NDArray[np.float64],
+) -> tuple[NDArray[np.int8], QParams]:
+    """A weight as integers, and their scale for each output channel, which is at least `floor` [C]."""
+    narrow = np.full(real.shape[axis], chosen.precision == "int4")
+    narrow[list(chosen.wide)] = False
+    limit = np.where(narrow, LIMITS["int4"], flavour.weight_limit)
+    w = per_channel(real, axis, limit, floor)
+    if rounded is not None:
+        along = [-1 if dim == axis else 1 for dim in range(real.ndim)]
+        real = np.where(narrow.reshape(along), rounded.weight, real)
+        w = QParams(np.where(narrow, np.maximum(rounded.scale, floor), w.scale).astype(np.float32), w.zero_point)
+    return quantize(real, w, axis), w
 
 
 @dataclass(frozen=True)
@@ -165,10 +214,14 @@ def _constant_bias(layer: ir.Node, channels: int) -> _Bias | None:
     return _Bias(node, index, numbers.reshape(channels).astype(np.float64))
 
 
-def _dequantized(graph: ir.Graph, name: str, integers: NDArray[Any], q: QParams, axis: int) -> ir.Value:
-    """Store a constant as integers; return the real value that it stands for."""
+def _dequantized(graph: ir.Graph, name: str, integers: ir.Value, q: QParams, axis: int) -> ir.Value:
+    """The real value that constant integers stand for."""
     restored = ir.val(f"{name}/dequantized", ir.DataType.FLOAT, integers.shape)
-    inputs = [add_constant(graph, name, integers), *add_qparams(graph, name, q)]
+    inputs = [integers, *add_qparams(graph, name, q)]
     node = ir.node("DequantizeLinear", inputs, {"axis": axis}, outputs=[restored], name=f"{name}/dequantize")
-    graph.insert_before(graph[0], node)
+    producer = integers.producer()
+    if producer is None:
+        graph.insert_before(graph[0], node)
+    else:
+        graph.insert_after(producer, node)
     return restored

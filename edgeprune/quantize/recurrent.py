@@ -9,24 +9,25 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeprune.quantize.affine import per_channel, quantize
-from edgeprune.quantize.constants import add_constant, add_qparams, array
+from edgeprune.quantize.constants import add_qparams, array
+from edgeprune.quantize.packing import add_integers
 from edgeprune.quantize.spec import QParams
 
 DOMAIN = "com.microsoft"
 
 
-def quantize_lstm(model: ir.Model, node: ir.Node, limit: int) -> None:
+def quantize_lstm(model: ir.Model, node: ir.Node, limit: int, *, four: bool) -> None:
     """Put the integer kernel in an LSTM's place.
 
     LSTM(x, w, r, ...)   becomes   DynamicQuantizeLSTM(x, int8 w, int8 r, ..., scales and zero points)
 
     The weights, [directions, gates x hidden, _], are stored transposed. One has a scale for each output channel,
     [directions, gates x hidden]; that of the hidden state has one for each direction, [directions], because more cost
-    a tenth of the speed. `limit`: the largest quantized magnitude.
+    a tenth of the speed. `limit`: the largest quantized magnitude; `four`: store them in 4 bits.
     """
     graph = node.graph
     assert graph is not None
-    weights = [_quantized(graph, node.inputs[index], channels, limit) for index, channels in ((1, True), (2, False))]
+    weights = [_quantized(graph, node.inputs[i], per, limit, four=four) for i, per in ((1, True), (2, False))]
     given = [*node.inputs, *[None] * (8 - len(node.inputs))]
     given[1:3] = [stored for stored, _ in weights]
     integer = ir.node(
@@ -43,7 +44,7 @@ def quantize_lstm(model: ir.Model, node: ir.Node, limit: int) -> None:
 
 
 def _quantized(
-    graph: ir.Graph, weight: ir.Value | None, channels: bool, limit: int
+    graph: ir.Graph, weight: ir.Value | None, channels: bool, limit: int, *, four: bool
 ) -> tuple[ir.Value, tuple[ir.Value, ir.Value]]:
     assert weight is not None
     name, real = str(weight.name), array(weight)
@@ -52,5 +53,5 @@ def _quantized(
     integers = quantize(rows, q).reshape(real.shape).transpose(0, 2, 1)
     shape = real.shape[:2] if channels else real.shape[:1]
     del graph.initializers[name]
-    stored = add_constant(graph, name, np.ascontiguousarray(integers))
+    stored = add_integers(graph, name, np.ascontiguousarray(integers), four=four)
     return stored, add_qparams(graph, name, QParams(q.scale.reshape(shape), q.zero_point.reshape(shape)))

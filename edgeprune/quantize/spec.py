@@ -37,6 +37,11 @@ class LayerQuant:
     wide: tuple[int, ...] = ()
     """Output channels of an `int4` layer whose weights keep 8 bits."""
 
+    def weight_bits(self, channels: int) -> float:
+        """Bits of a weight on disk, on average over `channels` output channels."""
+        wide = len(self.wide) / channels
+        return {"fp32": 32.0, "int8": 8.0, "int4": 4.0 + 4.0 * wide}[self.precision]
+
 
 LIMITS = {"int8": 127, "int4": 7}
 """The largest magnitude of a quantized weight; symmetric, so that the most negative integer is not used."""

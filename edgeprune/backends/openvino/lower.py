@@ -11,7 +11,7 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.specs import tensor_specs
 from edgeprune.targets.target import Target
 
-HINT = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+HINT = {"fp32": "f32", "bf16": "bf16", "int8": "f32", "mixed": "f32", "int4": "f32"}
 """What float layers run in; unpinned, OpenVINO takes bfloat16 wherever the CPU has it, also in an FP32 baseline."""
 
 

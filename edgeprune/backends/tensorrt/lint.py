@@ -59,9 +59,14 @@ def oldest_for(opset_version: int) -> str:
     return ".".join(map(str, min(fitting))) if fitting else "none known"
 
 
-def _opset(version: int, tensorrt: str) -> Iterator[Violation]:
+def newest_opset(tensorrt: str) -> int:
+    """The last opset that this TensorRT parses; 0 where it is older than any that is known."""
     have = tuple(int(part) for part in tensorrt.split(".")[:2])
-    limit = next((limit for since, limit in OPSET_LIMITS if have >= since), 0)
+    return next((limit for since, limit in OPSET_LIMITS if have >= since), 0)
+
+
+def _opset(version: int, tensorrt: str) -> Iterator[Violation]:
+    limit = newest_opset(tensorrt)
     if version > limit:
         text = f"opset {version}; TensorRT {tensorrt} parses up to {limit}: export with a lower opset"
         yield Violation("opset", "", text)
