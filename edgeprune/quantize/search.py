@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgeprune.errors import BudgetError
 from edgeprune.quantize.allocate import Option, allocate, total
 from edgeprune.quantize.spec import QuantPlan
 
@@ -64,16 +63,13 @@ def smallest_within(options: Options, verify: Verify, max_drop: float) -> tuple[
 def best_within_size(options: Options, verify: Verify, max_bytes: float) -> tuple[Tried, tuple[Tried, ...]]:
     """The plan that is predicted to lose least in a file of at most `max_bytes`, and all that were tried.
 
-    How much of a file is not weights shows when one is written; what it is too large by, weights then have less.
-    Raises BudgetError where the narrowest plan is too large.
+    How much of a file is not weights shows when one is written; what it is too large by, weights then have less. Where
+    even the narrowest plan is too large, that one.
     """
     tried: dict[str, Tried] = {}
     narrowest = _try(allocate(options, "size_bytes", {}), options, verify, tried)
     if narrowest.file_bytes > max_bytes:
-        raise BudgetError(
-            f"no plan fits {max_bytes / 1e6:g} MB: the smallest file, 4 bits wherever it can be, has"
-            f" {narrowest.file_bytes / 1e6:.3f} MB: allow more (--max-size-mb), or prune (--keep)"
-        )
+        return narrowest, (narrowest,)
     beside = narrowest.file_bytes - total(options, narrowest.plan, "size_bytes")
     best = narrowest
     for _ in range(STEPS):

@@ -1,0 +1,158 @@
+"""The stage that decides every layer's precision: sensitivity predicts, allocation proposes, the runtime verifies."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.backends import LOAD
+from edgeprune.backends.backend import Feeds
+from edgeprune.bench import FLOAT_QDQ
+from edgeprune.bundle import Task, sha256_of
+from edgeprune.cache import Stage
+from edgeprune.data.judges import judge
+from edgeprune.data.preprocess import feeds
+from edgeprune.graph.layers import weighted_layers
+from edgeprune.graph.load import read_onnx
+from edgeprune.graph.save import write_onnx
+from edgeprune.metrics import agreement, snr_db
+from edgeprune.pipeline.artifact import MODEL, read_facts
+from edgeprune.pipeline.job import Job
+from edgeprune.pipeline.quantization import Quantization, flavour_of
+from edgeprune.quantize.options import options_of
+from edgeprune.quantize.plan_file import PLAN, read_plan, write_plan
+from edgeprune.quantize.search import Tried, best_within_size, smallest_within
+from edgeprune.quantize.sensitivity import read_sensitivity
+from edgeprune.quantize.spec import QuantPlan
+from edgeprune.registry import resolve
+from edgeprune.results import MB
+
+TRIED = "tried.json"
+BATCH = 32
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage) -> Stage:
+    """What `mixed` is: the smallest that loses no more than is allowed, or that loses least in the size asked for.
+
+    `dense`: the unpruned float graph, against which is lost.
+    """
+    exported, budgets = quantization.exported, job.recipe.budgets
+
+    def work(folder: Path) -> None:
+        graph, known = quantization.graph(), read_sensitivity(sensitivity.folder / "sensitivity.json").layers
+        options = {
+            one.weight: options_of(one, known[one.weight].losses, known[one.weight].channels)
+            for one in weighted_layers(graph)
+        }
+        with tempfile.TemporaryDirectory(prefix="edgeprune-") as scratch:
+            verify = _verifier(job, dense, quantization, Path(scratch))
+            if budgets.max_size_mb is not None:
+                best, tried = best_within_size(options, verify, budgets.max_size_mb * MB)
+            else:
+                best, tried = smallest_within(options, verify, budgets.max_drop)
+        write_plan(best.plan, folder / PLAN)
+        (folder / TRIED).write_text(json.dumps([_record(one, best) for one in tried], indent=1) + "\n")
+
+    inputs = {
+        "model": exported,
+        "dense": dense,
+        "sensitivity": sensitivity,
+        **quantization.inputs("int4"),
+        "budgets": budgets.model_dump(),
+        "rows": job.splits.fingerprint("select"),
+        "preprocess": job.splits.preprocess.to_json(),
+        "judged": [list(job.metrics), job.recipe.data.metric],
+        "target": job.target.model_dump(mode="json"),
+    }
+    return job.stage("plan", inputs, work, code=("quantize", "graph", "backends", "data", "judge", "metrics"))
+
+
+def given_plan(job: Job, exported: Stage, file: Path) -> Stage:
+    """What `mixed` is, as a user's file says."""
+
+    def work(folder: Path) -> None:
+        write_plan(read_plan(file, read_onnx(exported.folder / MODEL)), folder / PLAN)
+
+    return job.stage("plan", {"model": exported, "given": sha256_of(file)}, work, code=("quantize", "graph"))
+
+
+def _record(one: Tried, best: Tried) -> dict[str, Any]:
+    bits = {weight: layer.precision for weight, layer in one.plan.layers.items()}
+    return {
+        "chosen": one is best,
+        "predicted_loss": one.predicted_loss,
+        "lost_points": one.lost_points,
+        "file_bytes": one.file_bytes,
+        "layers": {precision: list(bits.values()).count(precision) for precision in sorted(set(bits.values()))},
+    }
+
+
+def _verifier(
+    job: Job, dense: Stage, quantization: Quantization, scratch: Path
+) -> Callable[[QuantPlan], tuple[float, int]]:
+    """Makes a plan's file for the first of the target's runtimes, and has it answer the samples that select."""
+    backend = next(name for name in job.target.backends if job.backends is None or name in job.backends)
+    flavour, options = flavour_of(job, backend), {} if backend == "ort" and job.target.local else FLOAT_QDQ
+    specs, split = read_facts(quantization.exported).inputs, job.splits.info.name
+
+    def batches() -> Iterator[Feeds]:
+        for part in job.splits.batches("select", BATCH):
+            yield feeds(specs, job.splits.preprocess(part.columns), split)
+
+    reference = _answers(dense.folder / MODEL, {}, batches())
+    lost = _loss_of(job, read_facts(dense).threshold, reference)
+    file = scratch / MODEL
+
+    def verify(plan: QuantPlan) -> tuple[float, int]:
+        write_onnx(quantization.spelled(plan, flavour), file)
+        points = lost(_answers(file, options, batches()))
+        job.progress.say(f"plan: {file.stat().st_size / 1e3:,.0f} kB loses {points:.2f} points on the select split")
+        return points, file.stat().st_size
+
+    return verify
+
+
+def _loss_of(job: Job, threshold: float, reference: Outputs) -> Callable[[Outputs], float]:
+    """Points that outputs lose against the reference.
+
+    Without labels they are the percentage of samples that are answered otherwise, or of the power that is noise where
+    answers are no classes.
+    """
+    task = Task(job.splits.info.task, job.metrics, threshold)
+    judging = judge(job.splits, "select", task)
+    if judging is not None:
+        metric, before = judging.metrics[0], judging.answers(reference)
+        return lambda outputs: 100 * judging.drop(metric, before, judging.answers(outputs)).estimate
+    scores = next((name for name, array in reference.items() if array.ndim == 2 and array.shape[1] > 1), None)
+    if scores is not None:
+        return lambda outputs: 100 * (1 - agreement(reference[scores], outputs[scores]))
+    return lambda outputs: max(100 * 10 ** (-snr_db(reference[name], outputs[name]) / 10) for name in reference)
+
+
+def _answers(file: Path, options: Mapping[str, str], batches: Iterator[Feeds]) -> dict[str, NDArray[Any]]:
+    """Every output [N, ...] of a graph in ONNX Runtime; it is opened again for a last batch that is smaller."""
+    found: list[Outputs] = []
+    runner, opened_for = None, 0
+    try:
+        for batch in batches:
+            size = len(next(iter(batch.values())))
+            if runner is None or size != opened_for:
+                if runner is not None:
+                    runner.close()
+                runner, opened_for = (
+                    resolve(LOAD, "ort", "runtime")({"model": file}, options, threads=1, batch=size),
+                    size,
+                )
+            found.append(runner.infer(batch))
+    finally:
+        if runner is not None:
+            runner.close()
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
