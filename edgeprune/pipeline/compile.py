@@ -16,6 +16,7 @@ from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import ConfigError, MissingError
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle
+from edgeprune.pipeline.places import remember
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import PRECISIONS, DataPart, Recipe
 from edgeprune.registry import require, unknown
@@ -49,6 +50,7 @@ def compile_bundle(
     assemble.check_out(out)
     job = prepare(recipe, target, backends, cache, progress, speed_only=speed_only)
     assemble.place(assemble.assemble(job, stages(job)), out)
+    remember(job.recipe, out)
     bundle = open_bundle(out)
     return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
 
