@@ -33,10 +33,16 @@ class Cells:
 
 
 def to_samples(
-    cells: Cells, columns: Sequence[str], label: str | None, task: str, classes: int, resize: Resizing | None
+    cells: Cells,
+    columns: Sequence[str],
+    label: str | None,
+    task: str,
+    classes: int,
+    resize: Resizing | None,
+    channels: int | None = None,
 ) -> Samples:
     """Decode `columns` and the labels. Raises DataError naming the first cell that cannot be used."""
-    decoded = {name: _column(cells, name, resize) for name in columns}
+    decoded = {name: _column(cells, name, resize, channels) for name in columns}
     return Samples(decoded, None if label is None else to_labels(cells, label, task, classes))
 
 
@@ -75,12 +81,12 @@ def _content(cell: Any) -> bytes:
     return repr(cell).encode("utf-8", "surrogatepass")
 
 
-def _column(cells: Cells, name: str, resize: Resizing | None) -> NDArray[Any]:
+def _column(cells: Cells, name: str, resize: Resizing | None, channels: int | None) -> NDArray[Any]:
     values = cells.columns[name]
     if isinstance(values[0], np.ndarray | np.generic):  # a model's own input may be called `image`, too
         return np.stack(values)
     if name == IMAGE:
-        return decode(values, cells.places, resize)
+        return decode(values, cells.places, resize, channels)
     for value, place in zip(values, cells.places, strict=True):
         if not isinstance(value, str):
             raise DataError(f"{place}: {name} is {type(value).__name__} {value!r:.40}, text is needed")

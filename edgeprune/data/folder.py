@@ -40,7 +40,7 @@ def is_place(path: Path) -> bool:
     return path.is_dir() or (path.suffix == npz.SUFFIX and path.is_file())
 
 
-def describe(place: Path, resize: Resizing | None) -> DatasetInfo:
+def describe(place: Path, resize: Resizing | None, channels: int | None = None) -> DatasetInfo:
     """What a folder or an .npz file holds. Raises DataError where it cannot be used."""
     stored = parquet.stored_splits(place) if place.is_dir() else {}
     arrays = npz.stored_splits(place)
@@ -49,11 +49,11 @@ def describe(place: Path, resize: Resizing | None) -> DatasetInfo:
     if arrays:
         return _of_arrays(place, arrays)
     if not stored:
-        return _of_images(place, resize)
+        return _of_images(place, resize, channels)
     first = next(iter(stored.values()))[0]
     columns = parquet.columns_of(first)
     if IMAGE in columns:
-        return _of_encoded(place, stored, resize)
+        return _of_encoded(place, stored, resize, channels)
     if set(QUESTION) <= set(columns) and ANSWERS in columns:
         return _of_questions(place, stored)
     texts = next((names for names in TEXTS if set(names) <= set(columns)), None)
@@ -63,27 +63,35 @@ def describe(place: Path, resize: Resizing | None) -> DatasetInfo:
     return _of_texts(place, stored, texts, labelled=LABEL in columns)
 
 
-def _of_images(place: Path, resize: Resizing | None) -> DatasetInfo:
+def _of_images(place: Path, resize: Resizing | None, channels: int | None) -> DatasetInfo:
     listing = image_folder.scan(place)
     labels = {split: np.array([label for _, label in files], np.int64) for split, files in listing.splits.items()}
     splits = default_splits(str(place), _sizes(labels), labels)
     first = image_folder.read(listing.splits[_split(splits["train"])][:1])
-    return _image_info(place, listing.classes, splits, first, resize)
+    return _image_info(place, listing.classes, splits, first, resize, channels)
 
 
-def _of_encoded(place: Path, stored: Mapping[str, tuple[Path, ...]], resize: Resizing | None) -> DatasetInfo:
+def _of_encoded(
+    place: Path, stored: Mapping[str, tuple[Path, ...]], resize: Resizing | None, channels: int | None
+) -> DatasetInfo:
     labels = {split: _labels(files, "classification") for split, files in stored.items()}
     splits = default_splits(str(place), _sizes(labels), labels)
     files = stored[_split(splits["train"])]
-    return _image_info(place, _classes(place, stored, labels), splits, parquet.read(files, (IMAGE,), 0, 1), resize)
+    first = parquet.read(files, (IMAGE,), 0, 1)
+    return _image_info(place, _classes(place, stored, labels), splits, first, resize, channels)
 
 
 def _image_info(
-    place: Path, classes: tuple[str, ...], splits: dict[str, Rows], first: Cells, resize: Resizing | None
+    place: Path,
+    classes: tuple[str, ...],
+    splits: dict[str, Rows],
+    first: Cells,
+    resize: Resizing | None,
+    channels: int | None,
 ) -> DatasetInfo:
     """A folder says nothing of its statistics, so pixels are mapped to [-1, 1]; a recipe's `normalize` overrides."""
-    height, width, channels = shape_of(first.columns[IMAGE][0], first.places[0], resize)
-    half = (0.5,) * channels
+    height, width, found = shape_of(first.columns[IMAGE][0], first.places[0], resize, channels)
+    half = (0.5,) * found
     return DatasetInfo(str(place), (IMAGE,), classes, Pixels((height, width), 255, half, half, resize), splits)
 
 

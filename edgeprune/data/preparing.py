@@ -28,11 +28,11 @@ def described(part: DataPart, preprocess: Preprocess | None = None) -> DatasetIn
 
     Raises ConfigError where the data set cannot be asked that.
     """
-    if preprocess is None:
-        resize = read_preprocess_file(part.preprocess).resizing
+    if isinstance(preprocess, Pixels):
+        info = describe(part.name, resize=preprocess.resize, channels=len(preprocess.mean))
     else:
-        resize = preprocess.resize if isinstance(preprocess, Pixels) else None
-    info = describe(part.name, resize=resize)
+        said = PreprocessFile() if preprocess is not None else _said(part)
+        info = describe(part.name, resize=said.resizing, channels=_channels(said))
     return info if part.task in (None, info.task) else _asked(info, str(part.task))
 
 
@@ -51,6 +51,11 @@ def preprocessing(part: DataPart, info: DatasetInfo) -> Preprocess:
         return WordPiece(text, read_tokenizer(said.vocabulary, lowercase=said.lowercase))
     check_keys(said, set(), f"{part.name}, which holds a model's inputs as they are")
     return info.preprocess
+
+
+def _channels(said: PreprocessFile) -> int | None:
+    """Three where something said makes sense for colours only: grey images then become RGB."""
+    return 3 if said.channels is not None or len(said.mean or said.std or ()) == 3 else None
 
 
 def _said(part: DataPart) -> PreprocessFile:
