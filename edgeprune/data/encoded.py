@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,19 @@ GREY, COLOUR = {"1", "L", "LA"}, {"P", "RGBA", "CMYK", "RGB"}
 """Modes that are brought to L or RGB, and to RGB, where images are resized: ImageNet holds some of each."""
 
 
+Filter = Literal["bilinear", "bicubic"]
+
+
 @dataclass(frozen=True)
 class Resize:
-    """Bring an image to one size: its shorter side to `shorter` (bilinear), then the middle `crop` x `crop` of it.
+    """Bring an image to one size: its shorter side to `shorter`, then the middle `crop` x `crop` of it.
 
     As networks for ImageNet are evaluated: 256, then 224.
     """
 
     shorter: int
     crop: int
+    filter: Filter = "bilinear"
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.shorter:
@@ -41,15 +45,16 @@ class Resize:
         scale = self.shorter / min(image.size)
         width, height = (max(self.shorter, round(side * scale)) for side in image.size)
         left, top = (width - self.crop) // 2, (height - self.crop) // 2
-        return _bilinear(image, width, height).crop((left, top, left + self.crop, top + self.crop))
+        return _resized(image, width, height, self.filter).crop((left, top, left + self.crop, top + self.crop))
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Bring an image to one size (bilinear), whatever its proportions."""
+    """Bring an image to one size, whatever its proportions."""
 
     height: int
     width: int
+    filter: Filter = "bilinear"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -58,7 +63,7 @@ class Stretch:
 
     def __call__(self, image: Any) -> Any:
         """A PIL image in its new size."""
-        return _bilinear(image, self.width, self.height)
+        return _resized(image, self.width, self.height, self.filter)
 
 
 Resizing = Resize | Stretch
@@ -114,10 +119,10 @@ def _pixels(image: Any, place: str, resize: Resizing | None, channels: int | Non
     return pixels.reshape(*pixels.shape[:2], CHANNELS[mode])
 
 
-def _bilinear(image: Any, width: int, height: int) -> Any:
+def _resized(image: Any, width: int, height: int, by: Filter) -> Any:
     from PIL import Image
 
-    return image.resize((width, height), Image.Resampling.BILINEAR)
+    return image.resize((width, height), Image.Resampling[by.upper()])
 
 
 def _spelled(shape: tuple[int, ...]) -> str:

@@ -72,7 +72,7 @@ def _said(part: DataPart) -> PreprocessFile:
 
 def _pixels(said: PreprocessFile, pixels: Pixels, info: DatasetInfo) -> Pixels:
     if info.name == "digits" and said.resizing is not None:
-        raise ConfigError("size, resize: the built-in digits are 8x8 and stay so: leave it out")
+        raise ConfigError("size, resize: the built-in digits are 8x8 and stay so: leave it out, or choose other data")
     for name, values in (("mean", said.mean), ("std", said.std)):
         if values is not None and len(values) != len(pixels.mean):
             raise ConfigError(f"{name}: {info.name} has {len(pixels.mean)} channels, {len(values)} values are given")
