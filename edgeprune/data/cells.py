@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.data.encoded import Resizing, decode
-from edgeprune.data.samples import IMAGE, Answer, Samples, objects
+from edgeprune.data.samples import Answer, Samples, objects
 from edgeprune.errors import DataError
+from edgeprune.judge import QUESTIONS, REGRESSION, UNJUDGED
+from edgeprune.tensor import IMAGE
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,11 @@ def to_labels(cells: Cells, label: str, task: str, classes: int) -> NDArray[Any]
     Raises DataError naming the first row that has none, or one that is out of range.
     """
     values = list(zip(cells.columns[label], cells.places, strict=True))
-    if task == "question-answering":
+    if task == QUESTIONS:
         return objects([_answers(value, place) for value, place in values])
-    if task == "regression":
+    if task == REGRESSION:
         return np.array([_number(value, place) for value, place in values], np.float32)
-    if task == "none":
+    if task == UNJUDGED:
         return np.stack([value if isinstance(value, np.ndarray) else _number(value, place) for value, place in values])
     return np.array([_class(value, classes, place) for value, place in values], np.int64)
 

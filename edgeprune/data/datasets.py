@@ -16,12 +16,13 @@ from edgeprune.data.encoded import Resizing
 from edgeprune.data.image_sets import IMAGE_SETS
 from edgeprune.data.info import DatasetInfo
 from edgeprune.data.pixels import Pixels
-from edgeprune.data.samples import IMAGE, Samples
+from edgeprune.data.samples import Samples
 from edgeprune.data.text_sets import TEXT_SETS
 from edgeprune.data.vocabulary import ROOT_VARIABLE
 from edgeprune.errors import DataError, MissingError, UnknownNameError
 from edgeprune.recipe import Rows
 from edgeprune.registry import unknown
+from edgeprune.tensor import IMAGE
 
 ORDER_SEED = 0
 """Of the order in which rows are read that are stored sorted."""

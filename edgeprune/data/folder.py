@@ -15,11 +15,12 @@ from edgeprune.data.default_splits import default_splits
 from edgeprune.data.encoded import Resizing, shape_of
 from edgeprune.data.info import LABEL, METRICS, DatasetInfo
 from edgeprune.data.pixels import Pixels
-from edgeprune.data.samples import IMAGE
 from edgeprune.data.tensors import Tensors
 from edgeprune.data.wordpiece import Text
 from edgeprune.errors import DataError
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION, UNJUDGED
 from edgeprune.recipe import Rows
+from edgeprune.tensor import IMAGE
 
 ANSWERS = "answers"
 QUESTION = ("question", "context")
@@ -74,7 +75,7 @@ def _of_images(place: Path, resize: Resizing | None, channels: int | None) -> Da
 def _of_encoded(
     place: Path, stored: Mapping[str, tuple[Path, ...]], resize: Resizing | None, channels: int | None
 ) -> DatasetInfo:
-    labels = {split: _labels(files, "classification") for split, files in stored.items()}
+    labels = {split: _labels(files, CLASSIFICATION) for split, files in stored.items()}
     splits = default_splits(str(place), _sizes(labels), labels)
     files = stored[_split(splits["train"])]
     first = parquet.read(files, (IMAGE,), 0, 1)
@@ -102,15 +103,15 @@ def _of_texts(
     if not labelled:
         counts = {split: parquet.count(files) for split, files in stored.items()}
         return _unlabelled(place, columns, text, default_splits(str(place), counts, None))
-    task = "regression" if parquet.is_float(next(iter(stored.values()))[0], LABEL) else "classification"
+    task = REGRESSION if parquet.is_float(next(iter(stored.values()))[0], LABEL) else CLASSIFICATION
     labels = {split: _labels(files, task) for split, files in stored.items()}
-    classes = _classes(place, stored, labels) if task == "classification" else ()
+    classes = _classes(place, stored, labels) if task == CLASSIFICATION else ()
     splits = default_splits(str(place), _sizes(labels), labels, classes=bool(classes))
     return DatasetInfo(str(place), columns, classes, text, splits, task, METRICS[task])
 
 
 def _of_questions(place: Path, stored: Mapping[str, tuple[Path, ...]]) -> DatasetInfo:
-    task, text = "question-answering", Text(QUESTION, QUESTION_LENGTH, stride=QUESTION_STRIDE)
+    task, text = QUESTIONS, Text(QUESTION, QUESTION_LENGTH, stride=QUESTION_STRIDE)
     labels = {split: parquet.read(files, (ANSWERS,), 0, parquet.count(files)) for split, files in stored.items()}
     answers = {split: cells.to_labels(found, ANSWERS, task, 0) for split, found in labels.items()}
     splits = default_splits(str(place), _sizes(answers), answers, classes=False)
@@ -123,16 +124,16 @@ def _of_arrays(place: Path, stored: Mapping[str, tuple[Path, ...]]) -> DatasetIn
     if some is None:
         counts = {split: npz.count(files) for split, files in stored.items()}
         return _unlabelled(place, columns, given, default_splits(str(place), counts, None))
-    task = "none" if some.ndim > 1 else "regression" if some.dtype.kind == "f" else "classification"
+    task = UNJUDGED if some.ndim > 1 else REGRESSION if some.dtype.kind == "f" else CLASSIFICATION
     found = {split: npz.read(files, (LABEL,), 0, npz.count(files)) for split, files in stored.items()}
     labels = {split: cells.to_labels(one, LABEL, task, 0) for split, one in found.items()}
-    classes = _numbered(labels) if task == "classification" else ()
+    classes = _numbered(labels) if task == CLASSIFICATION else ()
     splits = default_splits(str(place), _sizes(labels), labels, classes=bool(classes))
     return DatasetInfo(str(place), columns, classes, given, splits, task, METRICS[task])
 
 
 def _unlabelled(place: Path, columns: tuple[str, ...], given: Text | Tensors, splits: dict[str, Rows]) -> DatasetInfo:
-    return DatasetInfo(str(place), columns, (), given, splits, "none", (), label=None)
+    return DatasetInfo(str(place), columns, (), given, splits, UNJUDGED, (), label=None)
 
 
 def _labels(files: tuple[Path, ...], task: str) -> NDArray[Any]:

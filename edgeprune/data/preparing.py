@@ -20,6 +20,7 @@ from edgeprune.data.preprocess_file import (
 from edgeprune.data.vocabulary import read_tokenizer
 from edgeprune.data.wordpiece import Text, WordPiece
 from edgeprune.errors import ConfigError
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, UNJUDGED
 from edgeprune.recipe import DataPart
 
 
@@ -81,14 +82,14 @@ def _pixels(said: PreprocessFile, pixels: Pixels, info: DatasetInfo) -> Pixels:
 
 def _asked(info: DatasetInfo, task: str) -> DatasetInfo:
     """The data set, asked something else than it is made for."""
-    if task == "none":
+    if task == UNJUDGED:
         return replace(info, task=task, metrics=METRICS[task])
     refused = ""
     if info.label is None:
         refused = "it has no labels"
-    elif task == "question-answering" or info.task == "question-answering":
-        refused = "it holds no questions" if task == "question-answering" else "its answers are pieces of a text"
-    elif task == "classification":
+    elif task == QUESTIONS or info.task == QUESTIONS:
+        refused = "it holds no questions" if task == QUESTIONS else "its answers are pieces of a text"
+    elif task == CLASSIFICATION:
         refused = "its labels are no classes"
     if refused:
         raise ConfigError(f"task {task}: {info.name} cannot be asked that: {refused}")

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import CorruptError, MissingError, ModelError
-from edgeprune.models.task import CLASSIFICATION, QUESTIONS
+from edgeprune.judge import CLASSIFICATION, QUESTIONS
 from edgeprune.models.transformer import ATTENTION, head
 from edgeprune.registry import require
 
