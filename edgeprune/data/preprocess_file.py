@@ -113,6 +113,11 @@ def applied_to_pixels(said: PreprocessFile, pixels: Pixels) -> Pixels:
 
 
 def applied_to_text(said: PreprocessFile, text: Text) -> Text:
-    """How texts become tokens, with what the file says in place. Raises ConfigError."""
+    """How texts become tokens, with what the file says in place; shorter windows share fewer tokens unless it says so.
+
+    Raises ConfigError.
+    """
     changed = {name: value for name in ("length", "keep", "stride") if (value := getattr(said, name)) is not None}
+    if said.length is not None and said.stride is None:
+        changed["stride"] = min(text.stride, said.length * text.stride // text.length)
     return replace(text, **changed)

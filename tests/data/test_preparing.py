@@ -72,6 +72,16 @@ def test_grey_images_stay_grey_unless_something_said_is_of_colours(tmp_path, pic
     assert again.samples("report").columns["image"].shape[1:] == (8, 8, channels)
 
 
+def test_shorter_windows_share_fewer_tokens_unless_it_is_said_how_many(tmp_path, vocabulary):
+    part = DataPart(name="squad", vocabulary=vocabulary)
+    for length, stride in ((None, 128), (600, 128), (384, 128), (96, 32), (64, 21)):
+        assert prepared(part.model_copy(update={"length": length})).text.stride == stride
+    file = said(tmp_path, "stride: 48")
+    assert prepared(part.model_copy(update={"length": 64, "preprocess": file})).text.stride == 48
+    with pytest.raises(ConfigError, match="stride 48: at least 0 and less than the length 32 is needed"):
+        prepared(part.model_copy(update={"length": 32, "preprocess": file}))
+
+
 def test_everything_that_is_done_to_pixels_can_be_said(tmp_path, pictures):
     text = "{resize: {shorter: 9, crop: 8}, levels: 1, mean: [1, 2, 3], std: [4, 5, 6], layout: NHWC, channels: BGR}"
     found = prepared(DataPart(name=str(pictures), preprocess=said(tmp_path, text)))
