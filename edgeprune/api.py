@@ -233,11 +233,17 @@ def chosen_variant(bundle: Bundle, name: str | None = None) -> Variant:
     return bundle.variant(name if name is not None else _default(bundle))
 
 
-def bench(bundle: Bundle, *, progress: Progress = SILENT) -> Measured:
-    """Measure every variant on this machine, again; the bundle keeps what was found."""
+def bench(
+    bundle: Bundle, *, data: str | None = None, metric: str | None = None, progress: Progress = SILENT
+) -> Measured:
+    """Measure every variant on this machine, again; the bundle keeps what was found.
+
+    `data` (a folder or an .npz file) and `metric` (`file.py:function`) say where those that the bundle was made with
+    lie now, if not where they were. Raises InputError where they are not there, DataError where samples are others.
+    """
     from edgeprune.pipeline.measure import measure_bundle
 
-    return measure_bundle(bundle, cache=stage_cache(again=True), progress=progress)
+    return measure_bundle(bundle, cache=stage_cache(again=True), data=data, metric=metric, progress=progress)
 
 
 def recipe_with(options: Mapping[str, Any], recipe: str | Path | None = None, *, speed_only: bool = False) -> Recipe:

@@ -22,6 +22,9 @@ SCHEMA = 1
 CORE = "bundle.json"
 MEASURED = "measured.json"
 REPORT = "report.html"
+PLACES = "places.json"
+OUTSIDE = frozenset({CORE, MEASURED, REPORT, PLACES})
+"""What is in a bundle and not hashed in its core."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Core:
-    """`bundle.json`: equal inputs give equal bytes, so no time stands in it, nor a path but that of a data folder."""
+    """`bundle.json`: equal inputs give equal bytes, so no time stands in it, and no path of this machine."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -208,5 +211,4 @@ def _check_file(root: Path, name: str, hashes: Mapping[str, str]) -> None:
 
 
 def _files(root: Path) -> list[Path]:
-    outside = {CORE, MEASURED, REPORT}
-    return sorted(path for path in root.rglob("*") if path.is_file() and path.name not in outside)
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.name not in OUTSIDE)

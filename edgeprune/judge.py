@@ -32,6 +32,11 @@ Answers = Mapping[str, NDArray[Any]]
 
 CLASS, VALUE, TEXT = "class", "value", "text"
 
+CLASSIFICATION, REGRESSION, QUESTIONS, UNJUDGED = "classification", "regression", "question-answering", "none"
+"""What can be asked of a model."""
+START, END = "start_logits", "end_logits"
+"""Of questions: scores [N, length] of the tokens that an answer begins and ends with."""
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgeprune.errors import ConfigError
+
+IMAGE = "image"
+TOKENS, MASK, SEGMENTS = "input_ids", "attention_mask", "token_type_ids"
+TEXT = (TOKENS, MASK, SEGMENTS)
+"""What data give to a model is called so; a mask is 0 where a text is padded."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,20 @@ def parse_spec(text: str) -> TensorSpec:
     ):
         raise ConfigError(f"input {text!r}: write NAME:DTYPE[1,3,224,224], DTYPE one of {', '.join(_DTYPES)}")
     return TensorSpec(found["name"], found["dtype"], tuple(int(one) if one.isdigit() else one for one in sizes))
+
+
+def stand_in(wanted: Sequence[str], given: Sequence[str]) -> dict[str, str]:
+    """Which of a text's tensors the one input takes that is called like none of them: the tokens, else the last left.
+
+    Empty where that is not clear: of two such inputs either could be the tokens.
+
+    >>> stand_in(["ids", "attention_mask"], TEXT)
+    {'ids': 'input_ids'}
+    """
+    other, free = [name for name in wanted if name not in given], [name for name in given if name not in wanted]
+    if TOKENS not in given or len(other) != 1 or (TOKENS not in free and len(free) != 1):
+        return {}
+    return {other[0]: TOKENS if TOKENS in free else free[0]}
 
 
 def shown(spec: TensorSpec) -> str:

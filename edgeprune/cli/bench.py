@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Timed per variant and restart.")
 @click.option("--restarts", type=click.IntRange(min=1), help="Processes per variant.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench_results"), show_default=True)
+@click.option("--data", metavar="DIR", help="Where the data of the bundles are, if not where they were.")
+@click.option("--metric", metavar="FILE.py:FN", help="Where the metric is, if not where it was.")
 @click.option("--compare", is_flag=True, help="Say whether the second of two is faster than the first, and how sure.")
 @click.option("--fail-if-slower", type=click.FloatRange(min=0), metavar="PCT", help="With --compare: end with 3.")
 @click.option("--resume", is_flag=True, help="Keep what was measured before on this machine in the same way.")
@@ -27,6 +29,8 @@ def bench(
     seconds: float | None,
     restarts: int | None,
     out: Path,
+    data: str | None,
+    metric: str | None,
     compare: bool,
     fail_if_slower: float | None,
     resume: bool,
@@ -41,7 +45,9 @@ def bench(
     whether the second is faster. Nothing is kept of it.
     """
     if compare:
-        _compare(bundles, seconds, restarts, fail_if_slower, output)
+        if metric is not None:
+            raise click.UsageError("--metric has no effect with --compare, which judges no answers")
+        _compare(bundles, seconds, restarts, fail_if_slower, data, output)
         return
     if fail_if_slower is not None:
         raise click.UsageError("--fail-if-slower needs --compare: only what ran by turns can be told apart")
@@ -65,7 +71,14 @@ def bench(
     found, pages = [], []
     with output.progress() as progress:
         for bundle in opened:
-            measured = measure_bundle(bundle, cache=stage_cache(again=not resume), settings=settings, progress=progress)
+            measured = measure_bundle(
+                bundle,
+                cache=stage_cache(again=not resume),
+                settings=settings,
+                data=data,
+                metric=metric,
+                progress=progress,
+            )
             kept = keep(measured, bundle.root, out)
             found.append({"bundle": str(bundle.root), "file": str(kept)} | document(measured))
             pages += [page(measured, bundle.core), f"kept in {kept}\n"]
@@ -73,7 +86,12 @@ def bench(
 
 
 def _compare(
-    named: tuple[Path, ...], seconds: float | None, restarts: int | None, fail_if_slower: float | None, output: Output
+    named: tuple[Path, ...],
+    seconds: float | None,
+    restarts: int | None,
+    fail_if_slower: float | None,
+    data: str | None,
+    output: Output,
 ) -> None:
     if len(named) != 2:
         raise click.UsageError(f"--compare takes two bundles, DIR or DIR:VARIANT: {len(named)} given")
@@ -87,7 +105,9 @@ def _compare(
     settings = replace(usual, seconds=seconds or usual.seconds, restarts=restarts or usual.restarts)
     (a, of_a), (b, of_b) = (_named(path) for path in named)
     with output.progress() as progress:
-        found = compared(a, chosen_variant(a, of_a), b, chosen_variant(b, of_b), settings=settings, progress=progress)
+        found = compared(
+            a, chosen_variant(a, of_a), b, chosen_variant(b, of_b), settings=settings, data=data, progress=progress
+        )
     speedup, control = found.speedup, found.control
     output.show(
         {**asdict(found), "verdict": found.verdict},

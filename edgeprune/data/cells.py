@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.data.encoded import Resizing, decode
-from edgeprune.data.samples import IMAGE, Answer, Samples, objects
+from edgeprune.data.samples import Answer, Samples, objects
 from edgeprune.errors import DataError
+from edgeprune.judge import QUESTIONS, REGRESSION, UNJUDGED
+from edgeprune.tensor import IMAGE
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,16 @@ class Cells:
 
 
 def to_samples(
-    cells: Cells, columns: Sequence[str], label: str | None, task: str, classes: int, resize: Resizing | None
+    cells: Cells,
+    columns: Sequence[str],
+    label: str | None,
+    task: str,
+    classes: int,
+    resize: Resizing | None,
+    channels: int | None = None,
 ) -> Samples:
     """Decode `columns` and the labels. Raises DataError naming the first cell that cannot be used."""
-    decoded = {name: _column(cells, name, resize) for name in columns}
+    decoded = {name: _column(cells, name, resize, channels) for name in columns}
     return Samples(decoded, None if label is None else to_labels(cells, label, task, classes))
 
 
@@ -46,11 +54,11 @@ def to_labels(cells: Cells, label: str, task: str, classes: int) -> NDArray[Any]
     Raises DataError naming the first row that has none, or one that is out of range.
     """
     values = list(zip(cells.columns[label], cells.places, strict=True))
-    if task == "question-answering":
+    if task == QUESTIONS:
         return objects([_answers(value, place) for value, place in values])
-    if task == "regression":
+    if task == REGRESSION:
         return np.array([_number(value, place) for value, place in values], np.float32)
-    if task == "none":
+    if task == UNJUDGED:
         return np.stack([value if isinstance(value, np.ndarray) else _number(value, place) for value, place in values])
     return np.array([_class(value, classes, place) for value, place in values], np.int64)
 
@@ -75,12 +83,12 @@ def _content(cell: Any) -> bytes:
     return repr(cell).encode("utf-8", "surrogatepass")
 
 
-def _column(cells: Cells, name: str, resize: Resizing | None) -> NDArray[Any]:
+def _column(cells: Cells, name: str, resize: Resizing | None, channels: int | None) -> NDArray[Any]:
     values = cells.columns[name]
     if isinstance(values[0], np.ndarray | np.generic):  # a model's own input may be called `image`, too
         return np.stack(values)
     if name == IMAGE:
-        return decode(values, cells.places, resize)
+        return decode(values, cells.places, resize, channels)
     for value, place in zip(values, cells.places, strict=True):
         if not isinstance(value, str):
             raise DataError(f"{place}: {name} is {type(value).__name__} {value!r:.40}, text is needed")

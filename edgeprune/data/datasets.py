@@ -15,12 +15,14 @@ from edgeprune.data.cells import Cells
 from edgeprune.data.encoded import Resizing
 from edgeprune.data.image_sets import IMAGE_SETS
 from edgeprune.data.info import DatasetInfo
-from edgeprune.data.samples import IMAGE, Samples
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.samples import Samples
 from edgeprune.data.text_sets import TEXT_SETS
 from edgeprune.data.vocabulary import ROOT_VARIABLE
 from edgeprune.errors import DataError, MissingError, UnknownNameError
 from edgeprune.recipe import Rows
 from edgeprune.registry import unknown
+from edgeprune.tensor import IMAGE
 
 ORDER_SEED = 0
 """Of the order in which rows are read that are stored sorted."""
@@ -30,8 +32,9 @@ T = TypeVar("T")
 KNOWN = {info.name: info for info in (*IMAGE_SETS, *TEXT_SETS)}
 
 
-def describe(name: str, *, resize: Resizing | None = None) -> DatasetInfo:
-    """What is known of a named data set (nothing is read), or found in a folder, whose images get `resize`.
+def describe(name: str, *, resize: Resizing | None = None, channels: int | None = None) -> DatasetInfo:
+    """What is known of a named data set (nothing is read), or found in a folder, whose images get `resize`, and become
+    RGB where `channels` are 3.
 
     Raises UnknownNameError with the nearest name; DataError where a folder is empty, has one class, has too few
     samples or some that cannot be read.
@@ -40,7 +43,7 @@ def describe(name: str, *, resize: Resizing | None = None) -> DatasetInfo:
         return KNOWN[name]
     place = Path(name)
     if folder.is_place(place):
-        return folder.describe(place, resize)
+        return folder.describe(place, resize, channels)
     if len(place.parts) > 1 or place.exists() or place.suffix == npz.SUFFIX:
         raise DataError(f"{name}: no such folder, and no .npz file")
     if (meant := f"glue:{name}") in KNOWN:
@@ -60,7 +63,8 @@ def read(rows: Rows, info: DatasetInfo, *, resize: Resizing | None = None, root:
         chosen = _range(rows, len(labels))
         return Samples({IMAGE: images[chosen]}, labels[chosen] if info.label else None)
     stored = _cells(rows, _wanted(info), root)
-    return cells.to_samples(stored, info.columns, info.label, info.task, len(info.classes), resize)
+    channels = len(info.preprocess.mean) if isinstance(info.preprocess, Pixels) else None
+    return cells.to_samples(stored, info.columns, info.label, info.task, len(info.classes), resize, channels)
 
 
 def labels(rows: Rows, info: DatasetInfo, *, root: Path | None = None) -> NDArray[Any] | None:

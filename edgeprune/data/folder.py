@@ -15,11 +15,12 @@ from edgeprune.data.default_splits import default_splits
 from edgeprune.data.encoded import Resizing, shape_of
 from edgeprune.data.info import LABEL, METRICS, DatasetInfo
 from edgeprune.data.pixels import Pixels
-from edgeprune.data.samples import IMAGE
 from edgeprune.data.tensors import Tensors
 from edgeprune.data.wordpiece import Text
 from edgeprune.errors import DataError
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION, UNJUDGED
 from edgeprune.recipe import Rows
+from edgeprune.tensor import IMAGE
 
 ANSWERS = "answers"
 QUESTION = ("question", "context")
@@ -40,7 +41,7 @@ def is_place(path: Path) -> bool:
     return path.is_dir() or (path.suffix == npz.SUFFIX and path.is_file())
 
 
-def describe(place: Path, resize: Resizing | None) -> DatasetInfo:
+def describe(place: Path, resize: Resizing | None, channels: int | None = None) -> DatasetInfo:
     """What a folder or an .npz file holds. Raises DataError where it cannot be used."""
     stored = parquet.stored_splits(place) if place.is_dir() else {}
     arrays = npz.stored_splits(place)
@@ -49,11 +50,11 @@ def describe(place: Path, resize: Resizing | None) -> DatasetInfo:
     if arrays:
         return _of_arrays(place, arrays)
     if not stored:
-        return _of_images(place, resize)
+        return _of_images(place, resize, channels)
     first = next(iter(stored.values()))[0]
     columns = parquet.columns_of(first)
     if IMAGE in columns:
-        return _of_encoded(place, stored, resize)
+        return _of_encoded(place, stored, resize, channels)
     if set(QUESTION) <= set(columns) and ANSWERS in columns:
         return _of_questions(place, stored)
     texts = next((names for names in TEXTS if set(names) <= set(columns)), None)
@@ -63,27 +64,35 @@ def describe(place: Path, resize: Resizing | None) -> DatasetInfo:
     return _of_texts(place, stored, texts, labelled=LABEL in columns)
 
 
-def _of_images(place: Path, resize: Resizing | None) -> DatasetInfo:
+def _of_images(place: Path, resize: Resizing | None, channels: int | None) -> DatasetInfo:
     listing = image_folder.scan(place)
     labels = {split: np.array([label for _, label in files], np.int64) for split, files in listing.splits.items()}
     splits = default_splits(str(place), _sizes(labels), labels)
     first = image_folder.read(listing.splits[_split(splits["train"])][:1])
-    return _image_info(place, listing.classes, splits, first, resize)
+    return _image_info(place, listing.classes, splits, first, resize, channels)
 
 
-def _of_encoded(place: Path, stored: Mapping[str, tuple[Path, ...]], resize: Resizing | None) -> DatasetInfo:
-    labels = {split: _labels(files, "classification") for split, files in stored.items()}
+def _of_encoded(
+    place: Path, stored: Mapping[str, tuple[Path, ...]], resize: Resizing | None, channels: int | None
+) -> DatasetInfo:
+    labels = {split: _labels(files, CLASSIFICATION) for split, files in stored.items()}
     splits = default_splits(str(place), _sizes(labels), labels)
     files = stored[_split(splits["train"])]
-    return _image_info(place, _classes(place, stored, labels), splits, parquet.read(files, (IMAGE,), 0, 1), resize)
+    first = parquet.read(files, (IMAGE,), 0, 1)
+    return _image_info(place, _classes(place, stored, labels), splits, first, resize, channels)
 
 
 def _image_info(
-    place: Path, classes: tuple[str, ...], splits: dict[str, Rows], first: Cells, resize: Resizing | None
+    place: Path,
+    classes: tuple[str, ...],
+    splits: dict[str, Rows],
+    first: Cells,
+    resize: Resizing | None,
+    channels: int | None,
 ) -> DatasetInfo:
     """A folder says nothing of its statistics, so pixels are mapped to [-1, 1]; a recipe's `normalize` overrides."""
-    height, width, channels = shape_of(first.columns[IMAGE][0], first.places[0], resize)
-    half = (0.5,) * channels
+    height, width, found = shape_of(first.columns[IMAGE][0], first.places[0], resize, channels)
+    half = (0.5,) * found
     return DatasetInfo(str(place), (IMAGE,), classes, Pixels((height, width), 255, half, half, resize), splits)
 
 
@@ -94,15 +103,15 @@ def _of_texts(
     if not labelled:
         counts = {split: parquet.count(files) for split, files in stored.items()}
         return _unlabelled(place, columns, text, default_splits(str(place), counts, None))
-    task = "regression" if parquet.is_float(next(iter(stored.values()))[0], LABEL) else "classification"
+    task = REGRESSION if parquet.is_float(next(iter(stored.values()))[0], LABEL) else CLASSIFICATION
     labels = {split: _labels(files, task) for split, files in stored.items()}
-    classes = _classes(place, stored, labels) if task == "classification" else ()
+    classes = _classes(place, stored, labels) if task == CLASSIFICATION else ()
     splits = default_splits(str(place), _sizes(labels), labels, classes=bool(classes))
     return DatasetInfo(str(place), columns, classes, text, splits, task, METRICS[task])
 
 
 def _of_questions(place: Path, stored: Mapping[str, tuple[Path, ...]]) -> DatasetInfo:
-    task, text = "question-answering", Text(QUESTION, QUESTION_LENGTH, stride=QUESTION_STRIDE)
+    task, text = QUESTIONS, Text(QUESTION, QUESTION_LENGTH, stride=QUESTION_STRIDE)
     labels = {split: parquet.read(files, (ANSWERS,), 0, parquet.count(files)) for split, files in stored.items()}
     answers = {split: cells.to_labels(found, ANSWERS, task, 0) for split, found in labels.items()}
     splits = default_splits(str(place), _sizes(answers), answers, classes=False)
@@ -115,16 +124,16 @@ def _of_arrays(place: Path, stored: Mapping[str, tuple[Path, ...]]) -> DatasetIn
     if some is None:
         counts = {split: npz.count(files) for split, files in stored.items()}
         return _unlabelled(place, columns, given, default_splits(str(place), counts, None))
-    task = "none" if some.ndim > 1 else "regression" if some.dtype.kind == "f" else "classification"
+    task = UNJUDGED if some.ndim > 1 else REGRESSION if some.dtype.kind == "f" else CLASSIFICATION
     found = {split: npz.read(files, (LABEL,), 0, npz.count(files)) for split, files in stored.items()}
     labels = {split: cells.to_labels(one, LABEL, task, 0) for split, one in found.items()}
-    classes = _numbered(labels) if task == "classification" else ()
+    classes = _numbered(labels) if task == CLASSIFICATION else ()
     splits = default_splits(str(place), _sizes(labels), labels, classes=bool(classes))
     return DatasetInfo(str(place), columns, classes, given, splits, task, METRICS[task])
 
 
 def _unlabelled(place: Path, columns: tuple[str, ...], given: Text | Tensors, splits: dict[str, Rows]) -> DatasetInfo:
-    return DatasetInfo(str(place), columns, (), given, splits, "none", (), label=None)
+    return DatasetInfo(str(place), columns, (), given, splits, UNJUDGED, (), label=None)
 
 
 def _labels(files: tuple[Path, ...], task: str) -> NDArray[Any]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from edgeprune.data.cells import Cells
 from edgeprune.data.info import Hub
 from edgeprune.data.parquet import ALIASES
-from edgeprune.data.samples import IMAGE
 from edgeprune.errors import DataError, MissingError
+from edgeprune.tensor import IMAGE
 
 
 def read(hub: Hub, split: str, columns: Sequence[str], start: int, stop: int | None) -> Cells:

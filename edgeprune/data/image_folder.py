@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.data.cells import Cells
-from edgeprune.data.samples import IMAGE
 from edgeprune.errors import DataError
+from edgeprune.tensor import IMAGE
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 UNSPLIT = "all"

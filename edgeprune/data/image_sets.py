@@ -6,8 +6,8 @@ from edgeprune.data.default_splits import CALIBRATION_SAMPLES
 from edgeprune.data.encoded import Resize
 from edgeprune.data.info import DatasetInfo, Hub
 from edgeprune.data.pixels import Pixels
-from edgeprune.data.samples import IMAGE
 from edgeprune.recipe import Rows
+from edgeprune.tensor import IMAGE
 
 _CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _CIFAR_PIXELS = Pixels((32, 32), 255, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.tensors import Tensors
 from edgeprune.data.wordpiece import Text
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION, UNJUDGED
 from edgeprune.recipe import Rows
 
 LABEL = "label"
 METRICS = {
-    "classification": ("top1",),
-    "regression": ("pearson", "spearman"),
-    "question-answering": ("exact-match", "span-f1"),
-    "none": (),
+    CLASSIFICATION: ("top1",),
+    REGRESSION: ("pearson", "spearman"),
+    QUESTIONS: ("exact-match", "span-f1"),
+    UNJUDGED: (),
 }
 """How the answers to a task are scored, where the data set does not say otherwise."""
 
@@ -41,7 +42,7 @@ class DatasetInfo:
     splits: dict[str, Rows]
     """`train`, `calibrate`, `select`, `report`, where there are rows for them; what has another key is reported too,
     apart, and decides nothing."""
-    task: str = "classification"
+    task: str = CLASSIFICATION
     """`classification`, `regression`, `question-answering`, or `none`: only a user's metric can judge it."""
     metrics: tuple[str, ...] = ("top1",)
     """How answers are scored; budgets are judged by the first."""

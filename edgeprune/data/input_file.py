@@ -82,8 +82,8 @@ def _only(path: Path, inputs: Sequence[TensorSpec], preprocess: Preprocess | Non
     if path.suffix == ".npy":
         return _array(path)
     require("PIL", extra="compile")
-    resize = preprocess.resize if isinstance(preprocess, Pixels) else None
-    return decode([_bytes(path)], [str(path)], resize)
+    how = (preprocess.resize, len(preprocess.mean)) if isinstance(preprocess, Pixels) else ()
+    return decode([_bytes(path)], [str(path)], *how)
 
 
 def _by_name(path: Path, names: Sequence[str], others: Sequence[str]) -> Arrays:

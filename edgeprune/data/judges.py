@@ -17,11 +17,9 @@ from edgeprune.data.samples import objects
 from edgeprune.data.splits import Splits
 from edgeprune.data.wordpiece import WordPiece
 from edgeprune.errors import DataError
-from edgeprune.judge import METRICS, Answers, Judge, Metric, Outputs, classified, valued
+from edgeprune.judge import CLASSIFICATION, METRICS, QUESTIONS, Answers, Judge, Metric, Outputs, classified, valued
 from edgeprune.registry import unknown
 from edgeprune.user_code import UserFunction
-
-QUESTIONS = "question-answering"
 
 
 def judge(splits: Splits, split: str, task: Task) -> Judge | None:
@@ -54,7 +52,7 @@ def _meaning(splits: Splits, split: str, task: Task, samples: int) -> Callable[[
         return partial(squad.answers, windows=placed, contexts=columns["context"])
     if splits.metric is not None:
         return partial(_as_they_are, samples=samples)
-    if task.name == "classification":
+    if task.name == CLASSIFICATION:
         return partial(classified, classes=len(splits.info.classes), threshold=task.threshold)
     return valued
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from edgeprune.data.cells import Cells
 from edgeprune.data.info import LABEL
-from edgeprune.data.samples import IMAGE
 from edgeprune.errors import CorruptError, DataError, MissingError
+from edgeprune.tensor import IMAGE
 
 ALIASES = {IMAGE: ("image", "img")}
 """What else a column may be called."""

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from edgeprune.data.encoded import Resize, Resizing, Stretch
 from edgeprune.data.preprocess import Columns
-from edgeprune.data.samples import IMAGE
 from edgeprune.errors import ConfigError, CorruptError, DataError
-from edgeprune.tensor import TensorSpec
+from edgeprune.tensor import IMAGE, TensorSpec
 
 Layout = Literal["NCHW", "NHWC"]
 Channels = Literal["RGB", "BGR"]

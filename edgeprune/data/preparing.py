@@ -20,6 +20,7 @@ from edgeprune.data.preprocess_file import (
 from edgeprune.data.vocabulary import read_tokenizer
 from edgeprune.data.wordpiece import Text, WordPiece
 from edgeprune.errors import ConfigError
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, UNJUDGED
 from edgeprune.recipe import DataPart
 
 
@@ -28,11 +29,11 @@ def described(part: DataPart, preprocess: Preprocess | None = None) -> DatasetIn
 
     Raises ConfigError where the data set cannot be asked that.
     """
-    if preprocess is None:
-        resize = read_preprocess_file(part.preprocess).resizing
+    if isinstance(preprocess, Pixels):
+        info = describe(part.name, resize=preprocess.resize, channels=len(preprocess.mean))
     else:
-        resize = preprocess.resize if isinstance(preprocess, Pixels) else None
-    info = describe(part.name, resize=resize)
+        said = PreprocessFile() if preprocess is not None else _said(part)
+        info = describe(part.name, resize=said.resizing, channels=_channels(said))
     return info if part.task in (None, info.task) else _asked(info, str(part.task))
 
 
@@ -53,6 +54,11 @@ def preprocessing(part: DataPart, info: DatasetInfo) -> Preprocess:
     return info.preprocess
 
 
+def _channels(said: PreprocessFile) -> int | None:
+    """Three where something said makes sense for colours only: grey images then become RGB."""
+    return 3 if said.channels is not None or len(said.mean or said.std or ()) == 3 else None
+
+
 def _said(part: DataPart) -> PreprocessFile:
     """The recipe's file, and what the recipe says over it."""
     over = {
@@ -67,7 +73,7 @@ def _said(part: DataPart) -> PreprocessFile:
 
 def _pixels(said: PreprocessFile, pixels: Pixels, info: DatasetInfo) -> Pixels:
     if info.name == "digits" and said.resizing is not None:
-        raise ConfigError("size, resize: the built-in digits are 8x8 and stay so: leave it out")
+        raise ConfigError("size, resize: the built-in digits are 8x8 and stay so: leave it out, or choose other data")
     for name, values in (("mean", said.mean), ("std", said.std)):
         if values is not None and len(values) != len(pixels.mean):
             raise ConfigError(f"{name}: {info.name} has {len(pixels.mean)} channels, {len(values)} values are given")
@@ -76,14 +82,14 @@ def _pixels(said: PreprocessFile, pixels: Pixels, info: DatasetInfo) -> Pixels:
 
 def _asked(info: DatasetInfo, task: str) -> DatasetInfo:
     """The data set, asked something else than it is made for."""
-    if task == "none":
+    if task == UNJUDGED:
         return replace(info, task=task, metrics=METRICS[task])
     refused = ""
     if info.label is None:
         refused = "it has no labels"
-    elif task == "question-answering" or info.task == "question-answering":
-        refused = "it holds no questions" if task == "question-answering" else "its answers are pieces of a text"
-    elif task == "classification":
+    elif task == QUESTIONS or info.task == QUESTIONS:
+        refused = "it holds no questions" if task == QUESTIONS else "its answers are pieces of a text"
+    elif task == CLASSIFICATION:
         refused = "its labels are no classes"
     if refused:
         raise ConfigError(f"task {task}: {info.name} cannot be asked that: {refused}")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeprune.errors import CorruptError, DataError
 from edgeprune.registry import resolve
-from edgeprune.tensor import TensorSpec, shown
+from edgeprune.tensor import TensorSpec, shown, stand_in
 
 FILE = "preprocess.json"
 KINDS = {
@@ -77,8 +77,9 @@ def feeds(
 ) -> dict[str, NDArray[Any]]:
     """What a model takes of the tensors that preprocessing gives, by the model's own names.
 
-    Tensors go by name; where both sides have just one, the names may differ. Integers may become narrower ones where
-    every value fits. Raises DataError naming the input that nothing fits.
+    Tensors go by name; where both sides have just one, the names may differ, and where all but one of the inputs of a
+    text have theirs. Integers may become narrower ones where every value fits. Raises DataError naming the input that
+    nothing fits.
     """
     by_name = {chosen.name: name for chosen, name in matched(inputs, tensors, what)}
     return {spec.name: _fitted(tensors[by_name[spec.name]], spec, what) for spec in inputs}
@@ -91,10 +92,15 @@ def matched(
     given = list(names)
     if len(inputs) == len(given) == 1:
         return [(inputs[0], given[0])]
+    other = stand_in([spec.name for spec in inputs], given)
+    pairs = []
     for spec in inputs:
-        if spec.name not in given:
+        is_tokens = len(spec.shape) == 2 and np.issubdtype(spec.dtype, np.integer)
+        source = other.get(spec.name, spec.name) if is_tokens else spec.name
+        if source not in given:
             raise DataError(f"{what}: nothing feeds the model's input '{spec.name}': there is {', '.join(given)}")
-    return [(spec, spec.name) for spec in inputs]
+        pairs.append((spec, source))
+    return pairs
 
 
 def fits(given: TensorSpec, wanted: TensorSpec) -> bool:

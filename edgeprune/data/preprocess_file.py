@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgeprune.data.encoded import Resize, Resizing, Stretch
+from edgeprune.data.encoded import Filter, Resize, Resizing, Stretch
+from edgeprune.data.image_processor import PROCESSOR, said_by
 from edgeprune.data.pixels import Channels, Layout, Pixels
 from edgeprune.data.wordpiece import Keep, Text
 from edgeprune.errors import ConfigError
-from edgeprune.recipe import read_yaml
+from edgeprune.recipe import read_yaml, validated
 
 Size = Annotated[int, Field(gt=0)]
 
@@ -33,6 +35,8 @@ class PreprocessFile(BaseModel):
     """Height and width that images are stretched to."""
     resize: _Resize | None = None
     """Or: the shorter side is brought to `shorter`, then the middle `crop` x `crop` is taken."""
+    filter: Filter | None = None
+    """How pixels are found between others in that; None: bilinear."""
     levels: float | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -49,25 +53,43 @@ class PreprocessFile(BaseModel):
     @property
     def resizing(self) -> Resizing | None:
         """How images are brought to one size."""
+        by = self.filter or "bilinear"
         if self.resize is not None:
-            return Resize(self.resize.shorter, self.resize.crop)
-        return None if self.size is None else Stretch(*self.size)
+            return Resize(self.resize.shorter, self.resize.crop, by)
+        return None if self.size is None else Stretch(*self.size, by)
 
 
-IMAGES = {"size", "resize", "levels", "mean", "std", "layout", "channels"}
+IMAGES = {"size", "resize", "filter", "levels", "mean", "std", "layout", "channels"}
 TEXTS = {"vocabulary", "lowercase", "length", "keep", "stride"}
 
 
 def read_preprocess_file(path: Path | None) -> PreprocessFile:
-    """Read a file; None says nothing. Raises ConfigError with the key that is wrong."""
+    """Read a file, or what a model of transformers says of itself; None says nothing.
+
+    Raises ConfigError with the key that is wrong.
+    """
     if path is None:
         return PreprocessFile()
+    if path.name == PROCESSOR:
+        return _of_processor(path)
     read = read_yaml(path, PreprocessFile)
+    if read.filter is not None and read.resizing is None:
+        raise ConfigError(f"{path}: filter: goes with size or resize: say one of them, or leave it out")
     if read.size is not None and read.resize is not None:
         raise ConfigError(f"{path}: size and resize: say one of them")
     if read.vocabulary is not None:
         read = read.model_copy(update={"vocabulary": path.parent / read.vocabulary})
     return read
+
+
+def _of_processor(path: Path) -> PreprocessFile:
+    try:
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({type(error).__name__}): save the model again") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: holds {type(raw).__name__}, not what an image processor says: save the model again")
+    return validated(PreprocessFile, said_by(raw, path), str(path))
 
 
 def check_keys(said: PreprocessFile, allowed: set[str], what: str) -> None:
@@ -91,6 +113,11 @@ def applied_to_pixels(said: PreprocessFile, pixels: Pixels) -> Pixels:
 
 
 def applied_to_text(said: PreprocessFile, text: Text) -> Text:
-    """How texts become tokens, with what the file says in place. Raises ConfigError."""
+    """How texts become tokens, with what the file says in place; shorter windows share fewer tokens unless it says so.
+
+    Raises ConfigError.
+    """
     changed = {name: value for name in ("length", "keep", "stride") if (value := getattr(said, name)) is not None}
+    if said.length is not None and said.stride is None:
+        changed["stride"] = min(text.stride, said.length * text.stride // text.length)
     return replace(text, **changed)

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-IMAGE = "image"
-
 
 class Answer(NamedTuple):
     """A right answer to a question: a piece of its context."""

@@ -104,25 +104,29 @@ class Splits:
         return np.array([row for row in range(len(self.digests[split]) + len(without)) if row not in without], np.int64)
 
 
-def resolve_splits(part: DataPart, *, trains: bool, preprocess: Preprocess | None = None) -> Splits:
+def resolve_splits(
+    part: DataPart, *, trains: bool, preprocess: Preprocess | None = None, judges_only: bool = False
+) -> Splits:
     """Rows as the recipe says, else as the data set's own; `trains`: weights are to be trained on the train split.
 
-    `preprocess`: what a bundle does to samples, whatever the recipe said when it was made. A sample that two splits
-    hold is left out of the one that is further from the report. Raises ConfigError where a split is nowhere given or
-    what the recipe says of samples does not apply, DataError where rows overlap that must not or a split's samples are
-    not those of the data set.
+    `preprocess`: what a bundle does to samples, whatever the recipe said when it was made; `judges_only`: nothing is to
+    be trained or calibrated. A sample that two splits hold is left out of the one that is further from the report.
+    Raises ConfigError where a split is nowhere given or what the recipe says of samples does not apply, DataError where
+    rows overlap that must not or a split's samples are not those of the data set.
     """
     info = described(part, preprocess)
-    rows = {name: chosen for name in ("train", *JUDGES) if (chosen := getattr(part, name) or info.splits.get(name))}
+    needed = JUDGES[1:] if judges_only else JUDGES
+    roles = needed if judges_only else ("train", *JUDGES)
+    rows = {name: chosen for name in roles if (chosen := getattr(part, name) or info.splits.get(name))}
     also = part.also_report or {
-        name: more for name, more in info.splits.items() if name not in rows and part.report is None
+        name: more for name, more in info.splits.items() if name not in ("train", *JUDGES) and part.report is None
     }
     rows |= also
     preprocess = preprocess or preprocessing(part, info)
     metric = None if part.metric is None else load_function(part.metric, "metric")
     observer = "minmax"
     calibration = part.calibration or (info.calibration if part.calibrate is None else None)
-    if calibration is not None:
+    if calibration is not None and "calibrate" in needed:
         chosen_set = load_calibration(calibration)
         if chosen_set.data != part.name and calibration != info.calibration:
             raise DataError(
@@ -130,7 +134,7 @@ def resolve_splits(part: DataPart, *, trains: bool, preprocess: Preprocess | Non
             )
         verify(chosen_set, info)
         rows["calibrate"], observer = chosen_set.rows, chosen_set.observer
-    if missing := [name for name in JUDGES if name not in rows]:
+    if missing := [name for name in needed if name not in rows]:
         raise ConfigError(f"data {part.name}: no rows for {', '.join(missing)}: give them in the recipe under `data:`")
     _assert_one_kind(info, preprocess, rows)
     judges = ["report", *also, "select", "calibrate"]

@@ -12,7 +12,7 @@ from edgeprune.data.preprocess import Columns
 from edgeprune.data.samples import Samples, objects
 from edgeprune.data.wordpiece import WordPiece
 from edgeprune.errors import DataError
-from edgeprune.judge import TEXT, Answers, Outputs
+from edgeprune.judge import END, START, TEXT, Answers, Outputs
 
 LONGEST = 30
 """Tokens of an answer at most, as in the evaluation of BERT (Devlin et al., 2019)."""
@@ -104,7 +104,7 @@ def _place(samples: Samples, row: int) -> tuple[int, int]:
 
 
 def _scores(outputs: Mapping[str, NDArray[np.float32]], shape: tuple[int, ...]) -> list[NDArray[np.float64]]:
-    names = ["start_logits", "end_logits"]
+    names = [START, END]
     if not set(names) <= set(outputs):
         names = list(outputs)[:2]
     if len(names) < 2 or any(outputs[name].shape != shape for name in names):

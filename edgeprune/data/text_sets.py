@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgeprune.data.default_splits import CALIBRATION_SAMPLES
 from edgeprune.data.info import METRICS, DatasetInfo, Hub
 from edgeprune.data.wordpiece import Text
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION
 from edgeprune.recipe import Rows
 
 _MOST_SELECT = 5_000
@@ -52,7 +53,7 @@ def _glue(
             "select": Rows(source=f"{name}:train", start=trained, stop=train_rows),
             **{role: Rows(source=f"{name}:{split}") for role, split in reported.items()},
         },
-        task="classification" if classes else "regression",
+        task=CLASSIFICATION if classes else REGRESSION,
         metrics=metrics,
         hub=Hub("nyu-mll/glue", task),
     )
@@ -75,8 +76,8 @@ _SQUAD = DatasetInfo(
         "select": Rows(source="squad:validation", start=256, stop=1256),
         "report": Rows(source="squad:validation", start=1256),
     },
-    task="question-answering",
-    metrics=METRICS["question-answering"],
+    task=QUESTIONS,
+    metrics=METRICS[QUESTIONS],
     label="answers",
     hub=Hub("rajpurkar/squad"),
 )
@@ -87,7 +88,7 @@ TEXT_SETS = (
     _glue("sst2", _SENTENCE, ("negative", "positive"), 67_349, length=64),
     _glue("mrpc", _SENTENCES, ("not_equivalent", "equivalent"), 3_668, ("top1", "f1")),
     _glue("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), 363_846, ("top1", "f1")),
-    _glue("stsb", _SENTENCES, (), 5_749, METRICS["regression"]),
+    _glue("stsb", _SENTENCES, (), 5_749, METRICS[REGRESSION]),
     _glue("mnli", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), 392_702),
     _glue("qnli", ("question", "sentence"), _ENTAILED, 104_743),
     _glue("rte", _SENTENCES, _ENTAILED, 2_490),

@@ -16,13 +16,12 @@ from edgeprune.data import vocabulary
 from edgeprune.data.preprocess import Columns, Preprocess
 from edgeprune.errors import ConfigError, CorruptError, DataError
 from edgeprune.registry import require
-from edgeprune.tensor import TensorSpec
+from edgeprune.tensor import TEXT, TensorSpec
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 Keep = Literal["head", "tail", "both"]
-NAMES = ("input_ids", "attention_mask", "token_type_ids")
 CHUNK = 512
 """Samples whose tokens are held as objects at once."""
 
@@ -79,7 +78,7 @@ class WordPiece:
     @property
     def specs(self) -> tuple[TensorSpec, ...]:
         """Three int64 tensors [batch, length]; a model takes those it knows."""
-        return tuple(TensorSpec(name, "int64", ("batch", self.length)) for name in NAMES)
+        return tuple(TensorSpec(name, "int64", ("batch", self.length)) for name in TEXT)
 
     def __call__(self, columns: Columns) -> dict[str, NDArray[Any]]:
         """Texts [N] as three tensors [F, length]: F = N, or with a stride one row per window."""
@@ -88,7 +87,7 @@ class WordPiece:
             rows = [(one.ids, one.attention_mask, one.type_ids) for one in windows]
             tokens = [[self._cut(values) for values in row] for row in rows]
             parts.append(np.array(tokens, np.int64).transpose(1, 0, 2))
-        return dict(zip(NAMES, np.concatenate(parts, axis=1), strict=True))
+        return dict(zip(TEXT, np.concatenate(parts, axis=1), strict=True))
 
     def encoded(self, columns: Columns) -> Iterator[tuple[list[int], list[Encoding]]]:
         """Windows in order, some samples at a time, each with the number of its sample."""
@@ -112,7 +111,7 @@ class WordPiece:
             "kind": "text",
             **asdict(self.text),
             "columns": list(self.text.columns),
-            "outputs": list(NAMES),
+            "outputs": list(TEXT),
             "padding": {"side": "right", "id": number, "token": token},
             "tokenizer": vocabulary.TOKENIZER,
             "sha256": hashlib.sha256(self._saved.encode()).hexdigest(),

@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from edgeprune.errors import ModelError
-from edgeprune.tensor import TensorSpec
+from edgeprune.tensor import TensorSpec, stand_in
 
 INPUT, OUTPUT = "input", "output"
 """What the one input of a module is called that does not take it by its name, and an output without a name."""
@@ -19,6 +19,7 @@ def inputs_of(model: nn.Module, specs: Sequence[TensorSpec]) -> tuple[TensorSpec
     """Those of the data's tensors that `forward` takes by name, in the order of its parameters.
 
     Where the data have one tensor and the module needs no more than one, their names may differ: then it is `input`.
+    Of the tensors of a text, one that must be given may have another name, and keeps it.
 
     Raises ModelError where a parameter must be given and the data have nothing of its name.
     """
@@ -26,13 +27,17 @@ def inputs_of(model: nn.Module, specs: Sequence[TensorSpec]) -> tuple[TensorSpec
     by_name = {spec.name: spec for spec in specs}
     named = [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
     needed = [one.name for one in named if one.default is one.empty]
-    taken = [by_name[one.name] for one in named if one.name in by_name and one.kind is not one.POSITIONAL_ONLY]
+    by_keyword = [one.name for one in named if one.kind is not one.POSITIONAL_ONLY]
+    asked = [name for name in by_keyword if name in by_name or name in needed]
+    for name, source in stand_in(asked, list(by_name)).items():
+        by_name[name] = replace(by_name[source], name=name)
+    taken = [by_name[name] for name in asked if name in by_name]
     if len(specs) == 1 and not taken and len(needed) <= 1 and _takes_one(model):
         return (replace(specs[0], name=INPUT),)
     if (missing := [name for name in needed if name not in by_name]) or not taken:
         wants = ", ".join(missing or [one.name for one in named]) or "nothing"
         raise ModelError(
-            f"{type(model).__name__}: forward takes {wants}, the data give {', '.join(by_name)}:"
+            f"{type(model).__name__}: forward takes {wants}, the data give {', '.join(spec.name for spec in specs)}:"
             " name its parameters as the data do"
         )
     return tuple(taken)

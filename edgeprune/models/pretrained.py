@@ -16,14 +16,15 @@ import torch
 from torch import nn
 
 from edgeprune.errors import CorruptError, MissingError, ModelError
-from edgeprune.models.task import CLASSIFICATION, QUESTIONS
+from edgeprune.judge import CLASSIFICATION, QUESTIONS
 from edgeprune.models.transformer import ATTENTION, head
 from edgeprune.registry import require
 
 PREFIX = "hf:"
 CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "vocab.txt")
-WANTED = (CONFIG, "*.safetensors", "*.safetensors.index.json", *TOKENIZERS, "tokenizer_config.json")
+PROCESSOR = "preprocessor_config.json"
+WANTED = (CONFIG, "*.safetensors", "*.safetensors.index.json", *TOKENIZERS, "tokenizer_config.json", PROCESSOR)
 
 
 def is_pretrained(name: str) -> bool:
@@ -46,6 +47,12 @@ def tokenizer_of(name: str) -> Path | None:
     """The tokenizer that lies with the model; None where there is none. Raises what `folder_of` raises."""
     folder = folder_of(name)
     return next((folder / one for one in TOKENIZERS if (folder / one).is_file()), None)
+
+
+def processor_of(name: str) -> Path | None:
+    """What lies with the model and says how images are prepared; None where nothing does. Raises like `folder_of`."""
+    file = folder_of(name) / PROCESSOR
+    return file if file.is_file() else None
 
 
 def load(name: str, arguments: Mapping[str, Any]) -> nn.Module:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-CLASSIFICATION, REGRESSION, QUESTIONS = "classification", "regression", "question-answering"
-START, END = "start_logits", "end_logits"
-"""Scores [N, length] of the tokens that an answer begins and ends with."""
+from edgeprune.judge import CLASSIFICATION, END, QUESTIONS, REGRESSION, START
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from edgeprune.errors import ModelError
-from edgeprune.models.task import CLASSIFICATION, QUESTIONS, REGRESSION
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION
 from edgeprune.registry import require
 
 if TYPE_CHECKING:

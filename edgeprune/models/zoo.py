@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgeprune.errors import CorruptError, ModelError
+from edgeprune.judge import QUESTIONS
 from edgeprune.models import pretrained, user_file
-from edgeprune.models.task import QUESTIONS
 from edgeprune.registry import resolve
-from edgeprune.tensor import TensorSpec
+from edgeprune.tensor import IMAGE, TEXT, TensorSpec
 
 ZOO = {
     "bert-base": "edgeprune.models.transformer:bert_base",
@@ -64,10 +64,9 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
 def specs_of(arguments: Mapping[str, Any]) -> tuple[TensorSpec, ...]:
     """The tensors that data of those arguments give, with a free `batch` in front."""
     if "input_shape" in arguments:
-        return (TensorSpec("image", "float32", ("batch", *arguments["input_shape"])),)
+        return (TensorSpec(IMAGE, "float32", ("batch", *arguments["input_shape"])),)
     if "vocabulary" in arguments:
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        return tuple(TensorSpec(name, "int64", ("batch", arguments["length"])) for name in names)
+        return tuple(TensorSpec(name, "int64", ("batch", arguments["length"])) for name in TEXT)
     return tuple(TensorSpec(name, dtype, tuple(shape)) for name, (dtype, shape) in arguments["inputs"].items())
 
 

@@ -29,16 +29,16 @@ from edgeprune.graph.pin import pinned
 from edgeprune.graph.quantized import given_layers, is_quantized, strip
 from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
+from edgeprune.judge import CLASSIFICATION, REGRESSION
 from edgeprune.pipeline.job import Job
 from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.spec import Range
 from edgeprune.registry import resolve
-from edgeprune.tensor import TensorSpec, shown
+from edgeprune.tensor import TOKENS, TensorSpec, shown
 
 MODEL = "model.onnx"
 FACTS = "facts.json"
 RANGES = "ranges.json"
-TOKENS = "input_ids"
 SHAPES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Cast"})
 BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
 
@@ -216,12 +216,12 @@ def _unanswered(job: Job, facts: Facts) -> str:
     if not job.metrics or job.recipe.data.metric is not None:
         return ""
     single = any(_is(spec, ()) or _is(spec, (1,)) for spec in outputs)
-    if info.task == "classification":
+    if info.task == CLASSIFICATION:
         classes = len(info.classes)
         if any(_is(spec, (classes,)) for spec in outputs) or (classes == 2 and single):
             return ""
         return f"an output float32[batch, {classes}] for its {classes} classes"
-    if info.task == "regression":
+    if info.task == REGRESSION:
         return "" if single else "an output float32[batch, 1]"
     starts = [spec for spec in outputs if spec.dtype == "float32" and len(spec.shape) == 2]
     return "" if len(starts) >= 2 else "two outputs float32[batch, length], where the answer starts and ends"

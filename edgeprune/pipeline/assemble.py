@@ -15,7 +15,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD
-from edgeprune.bundle import CORE, MEASURED, REPORT, LayerPlan, Task, Variant, open_bundle, seal
+from edgeprune.bundle import CORE, OUTSIDE, LayerPlan, Task, Variant, open_bundle, seal
 from edgeprune.cache import RECORD, Stage
 from edgeprune.data.preprocess import feeds, write_preprocess
 from edgeprune.errors import CorruptError, InputError, OutputError
@@ -23,6 +23,7 @@ from edgeprune.pipeline.artifact import MODEL, read_facts
 from edgeprune.pipeline.job import Job, versions
 from edgeprune.pipeline.lowered import VARIANT
 from edgeprune.pipeline.network import PRUNING
+from edgeprune.pipeline.places import portable
 from edgeprune.registry import resolve
 
 SAMPLES = 4
@@ -53,7 +54,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
     """A sealed bundle."""
 
     def work(folder: Path) -> None:
-        splits, recipe, facts = job.splits, _portable_recipe(job), read_facts(parts.exported)
+        splits, recipe, facts = job.splits, portable(job.recipe), read_facts(parts.exported)
         variants = [
             _take(stage, backend, precision, folder, f"{backend}-{precision}")
             for backend, precision, stage in parts.variants
@@ -98,7 +99,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
         "exported": parts.exported,
         "network": parts.network,
         "variants": [[backend, precision, stage.key] for backend, precision, stage in parts.variants],
-        "recipe": _portable_recipe(job),
+        "recipe": portable(job.recipe),
         "splits": TypeAdapter(dict[str, Any]).dump_python(job.splits.record(), mode="json"),
         "target": job.target.model_dump(mode="json"),
         "command": _command(job),
@@ -135,7 +136,7 @@ def _foreign(out: Path) -> str | None:
         named = json.loads((out / CORE).read_bytes())["sha256"].keys() if (out / CORE).exists() else set()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return CORE
-    ours = {*named, CORE, MEASURED, REPORT} if named else set()
+    ours = {*named, *OUTSIDE} if named else set()
     found = (path.relative_to(out).as_posix() for path in sorted(out.rglob("*")) if not path.is_dir())
     return next((name for name in found if name not in ours), None)
 
@@ -190,20 +191,8 @@ def _take(stage: Stage, backend: str, precision: str, folder: Path, name: str) -
     )
 
 
-def _portable_recipe(job: Job) -> dict[str, Any]:
-    """The recipe without the folders its files lay in, which say nothing about the result."""
-    recipe: dict[str, Any] = job.recipe.model_dump(mode="json", exclude_none=True)
-    prefix, _, rest = job.recipe.model.rpartition("hf:")
-    recipe["model"] = f"hf:{rest}" if prefix == "" and job.recipe.model.startswith("hf:") else job.recipe.model
-    if Path(rest).expanduser().is_dir() or not job.recipe.model.startswith("hf:"):
-        recipe["model"] = ("hf:" if job.recipe.model.startswith("hf:") else "") + Path(rest).name
-    if job.recipe.weights is not None:
-        recipe["weights"] = job.recipe.weights.name
-    return recipe
-
-
 def _command(job: Job) -> str:
-    """To be typed in the bundle's folder; given weights and a user's own model file must lie there, too."""
+    """To be typed in the bundle's folder; whatever files of the user went into it must lie there, too."""
     options = [f"--backend {backend}" for backend in job.backends or ()] + ["--speed-only"] * job.untrained
     return " ".join(["edgeprune compile --recipe recipe.yaml --target target.yaml --out ../again", *options])
 

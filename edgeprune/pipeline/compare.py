@@ -14,13 +14,14 @@ from pathlib import Path
 
 from edgeprune.backends.backend import Feeds
 from edgeprune.bench import EvalSplit, Settings, measure
-from edgeprune.bundle import CORE, Bundle, Core, Variant, seal
-from edgeprune.data.preprocess import feeds, read_preprocess
-from edgeprune.data.splits import resolve_splits
+from edgeprune.bundle import Bundle, Core, Variant, seal
+from edgeprune.data.preprocess import feeds
 from edgeprune.errors import BudgetError, InputError
 from edgeprune.metrics import Interval
+from edgeprune.pipeline.measure import same_splits
+from edgeprune.pipeline.places import located_data
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import Recipe, read_yaml, validated
+from edgeprune.recipe import read_yaml
 from edgeprune.results import Measurement
 from edgeprune.targets.target import Target
 from edgeprune.tensor import shown
@@ -70,12 +71,13 @@ def compare(
     of_b: Variant,
     *,
     settings: Settings = SETTINGS,
+    data: str | None = None,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Time a variant of one bundle and one of another, or of the same, on this machine.
 
-    Raises InputError where they take different inputs or are for a device that is not here, DataError where the data
-    that A was made with are not at hand.
+    `data` says where the user's own that A was made with lie now, if not where they were. Raises InputError where they
+    are not at hand, where A and B take different inputs or are for a device that is not here; DataError for other data.
     """
     for bundle in (a, b):
         if not read_yaml(bundle.root / "target.yaml", Target).local:
@@ -86,7 +88,9 @@ def compare(
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         both = _both(a, of_a, b, of_b, Path(folder) / "both")
         target = read_yaml(a.root / "target.yaml", Target)
-        first, found = measure(both, target, [_inputs(a)], settings, transport=LocalTransport(), progress=progress)
+        first, found = measure(
+            both, target, [_inputs(a, data)], settings, transport=LocalTransport(), progress=progress
+        )
     again, other = found
     for one in found:
         if one.unmeasured or one.speedup is None:
@@ -114,10 +118,9 @@ def _copied(bundle: Bundle, variant: Variant, root: Path, name: str) -> Variant:
     return replace(variant, name=name, files=files)
 
 
-def _inputs(bundle: Bundle) -> EvalSplit:
+def _inputs(bundle: Bundle, data: str | None) -> EvalSplit:
     """The first samples that A was chosen by, real ones, as inputs."""
-    recipe = validated(Recipe, bundle.core.recipe, str(bundle.root / CORE))
-    splits = resolve_splits(recipe.data, trains=False, preprocess=read_preprocess(bundle.root))
+    splits = same_splits(bundle, located_data(bundle, data))
 
     def batches() -> Iterator[Feeds]:
         yield feeds(bundle.core.inputs, splits.preprocess(splits.first("select", WARM).columns), splits.info.name)

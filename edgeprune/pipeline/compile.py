@@ -11,11 +11,12 @@ from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.cache import Stage, StageCache
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.preparing import described
-from edgeprune.data.samples import IMAGE
 from edgeprune.data.splits import Splits, resolve_splits
+from edgeprune.data.wordpiece import Text
 from edgeprune.errors import ConfigError, MissingError
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle
+from edgeprune.pipeline.places import remember
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import QUANTIZED, DataPart, Recipe, kernels, made
 from edgeprune.registry import require, unknown
@@ -49,6 +50,7 @@ def compile_bundle(
     assemble.check_out(out)
     job = prepare(recipe, target, backends, cache, progress, speed_only=speed_only)
     assemble.place(assemble.assemble(job, stages(job)), out)
+    remember(job.recipe, out)
     bundle = open_bundle(out)
     return bundle, measure_bundle(bundle, cache=cache, settings=settings, progress=progress)
 
@@ -70,7 +72,7 @@ def prepare(
     _require()
     _check_backends(target, backends, recipe.quantize.precision)
     _check_budgets(recipe, target)
-    splits = resolve_splits(_with_tokenizer(recipe), trains=not (recipe.has_weights or speed_only))
+    splits = resolve_splits(_with_own(recipe, progress), trains=not (recipe.has_weights or speed_only))
     return Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
 
 
@@ -142,18 +144,27 @@ def _check_budgets(recipe: Recipe, target: Target) -> None:
         )
 
 
-def _with_tokenizer(recipe: Recipe) -> DataPart:
-    """A pretrained model's own tokenizer, unless another is given."""
-    from edgeprune.models.pretrained import tokenizer_of
+def _with_own(recipe: Recipe, progress: Progress) -> DataPart:
+    """What a pretrained model brings for its samples, unless another is given: a tokenizer, how to treat images."""
+    from edgeprune.models.pretrained import processor_of, tokenizer_of
 
-    if recipe.data.vocabulary is not None or not recipe.model.startswith("hf:"):
-        return recipe.data
-    tokenizer = tokenizer_of(recipe.model)
-    if tokenizer is None and described(recipe.data).columns != (IMAGE,):
+    part = recipe.data
+    if not recipe.model.startswith("hf:"):
+        return part
+    processor, tokenizer = part.preprocess or processor_of(recipe.model), part.vocabulary or tokenizer_of(recipe.model)
+    images = part.model_copy(update={"preprocess": processor})
+    if processor is None and tokenizer is not None:
+        return part.model_copy(update={"vocabulary": tokenizer})
+    kind = described(images).preprocess
+    if isinstance(kind, Pixels):
+        if processor is None:
+            progress.say(f"{recipe.model}: no preprocessor_config.json lies with it: images are as {part.name} says")
+        return images
+    if tokenizer is None and isinstance(kind, Text):
         raise ConfigError(
             f"{recipe.model}: no tokenizer.json or vocab.txt lies with it: give its own with --vocabulary"
         )
-    return recipe.data.model_copy(update={"vocabulary": tokenizer})
+    return part.model_copy(update={"vocabulary": tokenizer})
 
 
 def _unpruned(recipe: Recipe, splits: Splits, progress: Progress) -> Recipe:

@@ -15,6 +15,7 @@ from edgeprune.cache import Stage, StageCache
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.splits import Splits
 from edgeprune.data.wordpiece import WordPiece
+from edgeprune.judge import REGRESSION
 from edgeprune.progress import Progress
 from edgeprune.recipe import Recipe
 from edgeprune.targets.target import Target
@@ -54,7 +55,7 @@ class Job:
     def arguments(self) -> dict[str, Any]:
         """What the data say of the model, by the names under which a factory may take it."""
         info, preprocess = self.splits.info, self.splits.preprocess
-        found: dict[str, Any] = {"classes": 1 if info.task == "regression" else len(info.classes), "task": info.task}
+        found: dict[str, Any] = {"classes": 1 if info.task == REGRESSION else len(info.classes), "task": info.task}
         found["labels"] = list(info.classes)
         if isinstance(preprocess, Pixels):
             height, width, channels = preprocess.shape

@@ -16,8 +16,9 @@ from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import DataError
+from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import Recipe, read_yaml, validated
+from edgeprune.recipe import DataPart, Recipe, read_yaml, validated
 from edgeprune.report.html import render, save
 from edgeprune.results import Environment, Measured, read_measured, write
 from edgeprune.targets.target import Target
@@ -43,19 +44,27 @@ CODE = (
 
 
 def measure_bundle(
-    bundle: Bundle, *, cache: StageCache, settings: Settings | None = None, progress: Progress = SILENT
+    bundle: Bundle,
+    *,
+    cache: StageCache,
+    settings: Settings | None = None,
+    data: str | None = None,
+    metric: str | None = None,
+    progress: Progress = SILENT,
 ) -> Measured:
     """Measure every variant beside the baseline; leave `measured.json` and `report.html` in the bundle.
 
-    A measurement is found again only for this very bundle in this very environment. Raises DataError where the data at
-    hand are not those that the bundle was made with.
+    `data` and `metric` say where the user's own lie now, if not where they were. A measurement is found again only for
+    this very bundle in this very environment. Raises DataError where the data at hand are not those that the bundle was
+    made with, InputError where they are not at hand.
     """
     settings = settings or Settings()
     recipe = validated(Recipe, bundle.core.recipe, str(bundle.root / CORE))
+    part = located_data(bundle, data).model_copy(update={"metric": located_metric(bundle, metric)})
     target = read_yaml(bundle.root / "target.yaml", Target)
 
     def work(folder: Path) -> None:
-        splits = _same_splits(bundle, recipe)
+        splits = same_splits(bundle, part)
         chosen = [evaluation(bundle, splits, name) for name in splits.reported]
         baseline, found = measure(bundle, target, chosen, settings, transport=LocalTransport(), progress=progress)
         write(choose_default(baseline, found, recipe.budgets), folder / MEASURED)
@@ -64,7 +73,7 @@ def measure_bundle(
         "bundle": bundle.sha256,
         "environment": TypeAdapter(Environment).validate_python(probe()).fingerprint(),
         "settings": TypeAdapter(Settings).dump_python(settings, mode="json"),
-        "metric": [sha256_of(path) for path in sources(recipe.data.metric, "metric")] if recipe.data.metric else [],
+        "metric": [sha256_of(path) for path in sources(part.metric, "metric")] if part.metric else [],
     }
     stage = cache.run("measure", inputs, work, code=CODE, progress=progress)
     measured = read_measured(stage.folder / MEASURED)
@@ -75,8 +84,9 @@ def measure_bundle(
     return measured
 
 
-def _same_splits(bundle: Bundle, recipe: Recipe) -> Splits:
-    splits = resolve_splits(recipe.data, trains=False, preprocess=read_preprocess(bundle.root))
+def same_splits(bundle: Bundle, part: DataPart) -> Splits:
+    """What judges a bundle, from data that were located. Raises DataError where they are not those of the bundle."""
+    splits = resolve_splits(part, trains=False, preprocess=read_preprocess(bundle.root), judges_only=True)
     for name, recorded in bundle.core.splits.items():
         if name in splits.rows and splits.fingerprint(name) != recorded.sha256:
             raise DataError(

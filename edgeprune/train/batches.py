@@ -13,17 +13,15 @@ from torch import Tensor
 
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.preprocess import Preprocess, feeds
-from edgeprune.data.samples import IMAGE, Samples
+from edgeprune.data.samples import Samples
 from edgeprune.data.squad import targets as token_targets
 from edgeprune.data.wordpiece import WordPiece
 from edgeprune.errors import ConfigError, DataError, MissingError
-from edgeprune.models.task import QUESTIONS, REGRESSION
-from edgeprune.tensor import TensorSpec
+from edgeprune.judge import QUESTIONS, REGRESSION
+from edgeprune.tensor import IMAGE, MASK, TensorSpec
 
 PAD = 4
 """Pixels that augmentation pads an image with."""
-MASK = "attention_mask"
-"""The tensor that is 0 where a text is padded."""
 
 
 class Batches(Protocol):

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import Samples
 from edgeprune.errors import ModelError, OutputError
+from edgeprune.judge import CLASSIFICATION
 from edgeprune.models.calling import inputs_of, run
-from edgeprune.models.task import CLASSIFICATION
 from edgeprune.progress import SILENT, Progress, Task
 from edgeprune.recipe import TrainPart
 from edgeprune.train.batches import Batches, TensorBatches, device_for, load_batches

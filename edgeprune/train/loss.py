@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from edgeprune.errors import ConfigError, ModelError
-from edgeprune.models.task import CLASSIFICATION, QUESTIONS, REGRESSION, spans
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION
+from edgeprune.models.task import spans
 
 RESHAPES = ("ViewBackward", "UnsafeViewBackward", "SqueezeBackward", "SelectBackward", "ReshapeAliasBackward")
 

@@ -4,13 +4,14 @@ import pytest
 
 from edgeprune import recipe
 from edgeprune.cli import job_options
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION, UNJUDGED
 
 
 def test_the_choices_are_those_of_the_recipe():
     assert job_options.PRUNERS == recipe.PRUNERS
     assert job_options.PRECISIONS == recipe.PRECISIONS
     (tasks,) = (one for one in get_args(recipe.DataPart.model_fields["task"].annotation) if get_args(one))
-    assert get_args(tasks) == job_options.TASKS
+    assert get_args(tasks) == job_options.TASKS == (CLASSIFICATION, REGRESSION, QUESTIONS, UNJUDGED)
 
 
 def test_options_stand_in_the_order_they_are_asked_for():

@@ -260,11 +260,22 @@ def test_images_of_several_sizes_and_modes_are_brought_to_one(tmp_path, resize, 
     write_images(tmp_path)
     for size, file in zip((9, 20, 33), sorted(tmp_path.rglob("*.png")), strict=False):
         file.write_bytes(png(np.full((size, 12, 4), 200)))
-    info = describe(str(tmp_path), resize=resize)
+    info = describe(str(tmp_path), resize=resize, channels=3)
     assert info.preprocess.shape == shape
     pixels = images(Rows(source=f"{tmp_path}:all"), info, resize=resize)
     assert pixels.shape == (60, *shape)
     assert (pixels == 200).all(axis=(1, 2, 3)).sum() == 3
+
+
+def test_grey_images_stay_grey_in_another_size_and_colours_among_them_are_told(tmp_path):
+    write_images(tmp_path)
+    info = describe(str(tmp_path), resize=Resize(4, 4))
+    assert info.preprocess.shape == (4, 4, 1)
+    assert images(Rows(source=f"{tmp_path}:all"), info, resize=Resize(4, 4)).shape == (60, 4, 4, 1)
+    odd = sorted(tmp_path.rglob("*.png"))[7]
+    odd.write_bytes(png(np.zeros((9, 8, 3))))
+    with pytest.raises(DataError, match=rf"{odd.name}: is RGB, others are grey: .* channels: RGB"):
+        images(Rows(source=f"{tmp_path}:all"), info, resize=Resize(4, 4))
 
 
 def test_the_middle_of_an_image_stays(tmp_path):

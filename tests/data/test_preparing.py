@@ -58,6 +58,30 @@ def test_images_of_several_sizes_need_to_be_told_one(tmp_path, pictures):
         assert next(splits.batches("train", 5)).columns["image"].shape == (5, *size, 3)
 
 
+@pytest.mark.parametrize(
+    ("text", "channels"),
+    [("size: [8, 8]", 1), ("size: [8, 8]\nchannels: RGB", 3), ("size: [8, 8]\nmean: [0.4, 0.5, 0.6]", 3)],
+)
+def test_grey_images_stay_grey_unless_something_said_is_of_colours(tmp_path, pictures, text, channels):
+    for file in pictures.rglob("*.png"):
+        Image.open(file).convert("L").save(file)
+    splits = resolve_splits(DataPart(name=str(pictures), preprocess=said(tmp_path, text)), trains=True)
+    assert splits.preprocess.specs[0].shape == ("batch", channels, 8, 8)
+    assert splits.samples("train").columns["image"].shape[1:] == (8, 8, channels)
+    again = resolve_splits(DataPart(name=str(pictures)), trains=False, preprocess=splits.preprocess, judges_only=True)
+    assert again.samples("report").columns["image"].shape[1:] == (8, 8, channels)
+
+
+def test_shorter_windows_share_fewer_tokens_unless_it_is_said_how_many(tmp_path, vocabulary):
+    part = DataPart(name="squad", vocabulary=vocabulary)
+    for length, stride in ((None, 128), (600, 128), (384, 128), (96, 32), (64, 21)):
+        assert prepared(part.model_copy(update={"length": length})).text.stride == stride
+    file = said(tmp_path, "stride: 48")
+    assert prepared(part.model_copy(update={"length": 64, "preprocess": file})).text.stride == 48
+    with pytest.raises(ConfigError, match="stride 48: at least 0 and less than the length 32 is needed"):
+        prepared(part.model_copy(update={"length": 32, "preprocess": file}))
+
+
 def test_everything_that_is_done_to_pixels_can_be_said(tmp_path, pictures):
     text = "{resize: {shorter: 9, crop: 8}, levels: 1, mean: [1, 2, 3], std: [4, 5, 6], layout: NHWC, channels: BGR}"
     found = prepared(DataPart(name=str(pictures), preprocess=said(tmp_path, text)))

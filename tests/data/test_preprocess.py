@@ -9,7 +9,7 @@ from edgeprune.data.pixels import Pixels
 from edgeprune.data.preprocess import feeds, fits, read_preprocess, write_preprocess
 from edgeprune.data.tensors import Tensors
 from edgeprune.errors import CorruptError, DataError
-from edgeprune.tensor import TensorSpec
+from edgeprune.tensor import TEXT, TensorSpec
 
 PIXELS = Pixels((8, 8), 16, (0.5,), (0.25,))
 IDS = TensorSpec("ids", "int64", ("batch", 4))
@@ -43,6 +43,39 @@ def test_a_model_takes_its_inputs_by_name_and_leaves_the_rest():
 def test_a_single_tensor_feeds_a_single_input_whatever_they_are_called():
     x = np.ones((2, 4), np.int64)
     np.testing.assert_array_equal(feeds([IDS], {"image": x})["ids"], x)
+
+
+WORDS = {name: np.full((2, 4), number, np.int64) for number, name in enumerate(TEXT)}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sources"),
+    [
+        (["ids"], [0]),
+        (["ids", "attention_mask"], [0, 1]),
+        (["attention_mask", "ids"], [1, 0]),
+        (["input_ids", "attention_mask", "segments"], [0, 1, 2]),
+    ],
+)
+def test_the_one_input_of_a_text_with_another_name_is_its_tokens_or_what_alone_is_left(inputs, sources):
+    fed = feeds([TensorSpec(name, "int64", ("batch", 4)) for name in inputs], WORDS)
+    assert list(fed) == inputs
+    assert [int(array[0, 0]) for array in fed.values()] == sources
+
+
+@pytest.mark.parametrize(
+    ("inputs", "missed"), [(["a", "b"], "a"), (["input_ids", "other"], "other"), (["a", "b", "input_ids"], "a")]
+)
+def test_where_it_is_not_clear_what_an_input_is_the_choices_are_named(inputs, missed):
+    wanted = f"nothing feeds the model's input '{missed}': there is input_ids, attention_mask, token_type_ids"
+    with pytest.raises(DataError, match=wanted):
+        feeds([TensorSpec(name, "int64", ("batch", 4)) for name in inputs], WORDS)
+
+
+def test_what_cannot_be_tokens_is_not_taken_for_them():
+    for spec in (TensorSpec("x", "float32", ("batch", 4)), TensorSpec("x", "int64", ("batch", 4, 1))):
+        with pytest.raises(DataError, match="nothing feeds the model's input 'x'"):
+            feeds([spec], WORDS)
 
 
 def test_integers_are_narrowed_where_every_value_fits():

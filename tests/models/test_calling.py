@@ -39,10 +39,20 @@ def test_a_single_tensor_goes_into_a_single_input_whatever_their_names():
     assert inputs_of(nn.Flatten(), IMAGE)[0].shape == IMAGE[0].shape
 
 
+def test_the_one_input_of_a_text_with_another_name_is_its_tokens_or_what_alone_is_left():
+    assert names(lambda self, x: 0, TEXT) == ["x"]
+    assert names(lambda self, attention_mask, words, lengths=None: 0, TEXT) == ["attention_mask", "words"]
+    assert names(lambda self, input_ids, attention_mask, kinds: 0, TEXT) == ["input_ids", "attention_mask", "kinds"]
+    assert inputs_of(module(lambda self, x: 0), TEXT)[0].shape == ("batch", 4)
+    x = torch.ones(2)
+    assert torch.equal(run(module(lambda self, words: words + 1), {"words": x})["output"], x + 1)
+
+
 @pytest.mark.parametrize(
     ("forward", "specs", "wanted"),
     [
-        (lambda self, x: 0, TEXT, "takes x, the data give input_ids, attention_mask, token_type_ids"),
+        (lambda self, x, y: 0, TEXT, "takes x, y, the data give input_ids, attention_mask, token_type_ids"),
+        (lambda self, x, /: 0, TEXT, "takes x"),
         (lambda self, input_ids, positions: 0, TEXT, "takes positions"),
         (lambda self, a, b: 0, IMAGE, "takes a, b, the data give image"),
         (lambda self: 0, IMAGE, "takes nothing"),

@@ -2,10 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from edgeprune.data.splits import resolve_splits
 from edgeprune.errors import InputError, ModelError
 from edgeprune.pipeline import artifact
+from edgeprune.recipe import DataPart
 
 DENSE = "<float[64, 10] w = {" + ", ".join(str(0.01 * (i % 7)) for i in range(640)) + "}>"
 
@@ -104,6 +108,26 @@ def test_weights_beside_the_file_decide_what_is_adopted(job, onnx_file):
     weights = file.with_name("weights.bin")
     weights.write_bytes(bytes(weights.stat().st_size))
     assert artifact.adopt(job(), file).key != before.key
+
+
+def test_tokens_go_into_a_graph_that_calls_them_otherwise(job, onnx_file, tmp_path):
+    (tmp_path / "texts").mkdir()
+    texts = {"text": [" ".join(f"{row:06b}").translate({48: "a", 49: "b"}) for row in range(40)]}
+    texts["label"] = [row % 2 for row in range(40)]
+    pq.write_table(pa.table(texts), tmp_path / "texts" / "train.parquet")
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcd"]) + "\n")
+    part = DataPart(
+        name=str(tmp_path / "texts"), vocabulary=tmp_path / "vocab.txt", length=6, inputs=("ids:int64[batch,6]",)
+    )
+    reading = replace(job(data=part), splits=resolve_splits(part, trains=False))
+    table = "<float[8, 2] w = {" + ", ".join(map(str, range(16))) + "}, int64[1] first = {1}>"
+    body = "{ all = Gather(w, ids) y = ReduceMean<keepdims = 0>(all, first) }"
+    facts = artifact.read_facts(
+        artifact.adopt(reading, onnx_file(f"(int64[n, m] ids) => (float[n, 2] y) {table} {body}"))
+    )
+    assert [(spec.name, spec.shape) for spec in facts.inputs] == [("ids", ("batch", 6))]
+    with pytest.raises(ModelError, match="nothing feeds the model's input 'ids': there is input_ids, attention_mask"):
+        artifact.adopt(reading, onnx_file(f"(int64[n, m] ids, int64[n, m] kinds) => (float[n, 2] y) {table} {body}"))
 
 
 def test_a_graph_that_is_not_there_is_one_line(job, tmp_path):

@@ -1,8 +1,13 @@
-import pytest
+import json
 
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeprune.data.encoded import Stretch
 from edgeprune.errors import ConfigError, MissingError, UnknownNameError
-from edgeprune.pipeline.compile import compile_bundle
-from edgeprune.recipe import Budgets, PrunePart, QuantizePart, Recipe
+from edgeprune.pipeline.compile import compile_bundle, prepare
+from edgeprune.recipe import Budgets, DataPart, PrunePart, QuantizePart, Recipe
 from edgeprune.targets.load import load_target
 
 
@@ -38,3 +43,36 @@ def test_a_latency_budget_for_a_device_that_is_not_here_is_missing_the_device(re
 def test_pruning_a_graph_is_refused_only_where_it_was_asked_for(refused, tmp_path):
     with pytest.raises(ConfigError, match="an ONNX file cannot be pruned"):
         refused(Recipe(model="user.onnx", prune=PrunePart(pruner="magnitude")))
+
+
+class Said(list):
+    """Progress that keeps what it is told."""
+
+    say = list.append
+
+
+def test_a_pretrained_model_brings_what_is_done_to_images_unless_another_is_given(tmp_path):
+    for row in range(20):
+        file = tmp_path / "photos" / "ab"[row % 2] / f"{row}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((9 + row, 12, 3), row, np.uint8)).save(file)
+    model = tmp_path / "vit"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (tmp_path / "how.yaml").write_text("size: [6, 6]")
+    said = Said()
+
+    def preprocessing(**more):
+        recipe = Recipe(model=f"hf:{model}", data=DataPart(name=str(tmp_path / "photos"), **more))
+        return prepare(recipe, load_target("cpu"), None, None, said).splits.preprocess
+
+    assert preprocessing().resize is None
+    assert any("no preprocessor_config.json lies with it" in line for line in said)
+    processor = {"image_mean": [0.1] * 3, "image_std": [0.2] * 3, "size": {"height": 8, "width": 4}}
+    (model / "preprocessor_config.json").write_text(json.dumps(processor))
+    own = preprocessing()
+    assert (own.resize, own.mean, own.std) == (Stretch(8, 4), (0.1,) * 3, (0.2,) * 3)
+    assert preprocessing(preprocess=tmp_path / "how.yaml").resize == Stretch(6, 6)
+    (model / "preprocessor_config.json").write_text(json.dumps(processor | {"do_pad": True}))
+    with pytest.raises(ConfigError, match=r"do_pad cannot be followed: say what is done to images with --preprocess"):
+        preprocessing()
