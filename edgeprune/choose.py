@@ -79,7 +79,7 @@ def verdict(measured: Measured, budgets: Budgets, precision: str, *, allow_fallb
         if not allow_fallback and one.precision == precision and (fallen := one.fallbacks):
             first = fallen[0]
             return FallbackError(
-                f"{one.variant}: {len(fallen)} of {len(one.layers)} layers did not run in {precision}, first"
+                f"{one.variant}: {len(fallen)} of {len(one.layers)} layers did not run in {first.intended}, first"
                 f" {first.name} ({first.effective}: {first.reason}): --allow-fallback accepts that"
             )
     if measured.default is None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from edgeprune.bundle import Bundle, Core, LayerPlan, Variant
 from edgeprune.errors import CorruptError
+from edgeprune.recipe import kernels
 from edgeprune.report.summary import ABSENT, UNTRAINED, aligned, deciding, percent
 from edgeprune.results import MB, Measured, Measurement, read_measured
 from edgeprune.tensor import TensorSpec
@@ -99,6 +100,7 @@ def _variant(bundle: Bundle, variant: Variant, record: Measurement | None) -> di
                 "op": plan.op,
                 "weight": plan.weight,
                 "intended": plan.precision,
+                "weight_bits": plan.weight_bits,
                 "reason": plan.reason,
                 "effective": ran[plan.name].effective if plan.name in ran else None,
                 "effective_reason": ran[plan.name].reason if plan.name in ran else None,
@@ -191,7 +193,8 @@ def _precisions(every: Sequence[Variant], measured: Measured | None) -> Renderab
 def _told(plan: LayerPlan | None, ran: str | None) -> str:
     if plan is None:
         return ABSENT
-    return plan.precision if ran in (None, plan.precision) else f"{plan.precision}->{ran}"
+    meant = plan.precision if plan.weight_bits >= 8 else f"{plan.precision} w{plan.weight_bits:.2g}"
+    return meant if ran in (None, plan.precision) else f"{meant}->{ran}"
 
 
 def _reasons(every: Sequence[Variant], found: dict[str, Measurement]) -> Iterator[Text]:
@@ -199,7 +202,7 @@ def _reasons(every: Sequence[Variant], found: dict[str, Measurement]) -> Iterato
     for variant in every:
         reasons: dict[str, list[str]] = {}
         for plan in variant.layers:
-            if plan.precision != variant.precision:
+            if plan.precision != kernels(variant.precision) or variant.precision == "mixed":
                 reasons.setdefault(plan.reason, []).append(plan.name)
         for layer in found[variant.name].fallbacks if variant.name in found else ():
             reasons.setdefault(layer.reason, []).append(layer.name)

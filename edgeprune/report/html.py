@@ -15,6 +15,7 @@ import yaml
 from edgeprune.bundle import Core
 from edgeprune.errors import OutputError
 from edgeprune.metrics import Interval
+from edgeprune.recipe import kernels
 from edgeprune.report import plots
 from edgeprune.report.summary import (
     Summary,
@@ -237,7 +238,7 @@ def _layers(records: Sequence[Measurement]) -> tuple[LayerRow, ...]:
 
 def _telling(layer: Layer, precision: str) -> Layer:
     """The layer without a reason where there is nothing to explain: it ran in the variant's own precision."""
-    usual = not layer.fell_back and layer.effective == precision
+    usual = not layer.fell_back and layer.effective == kernels(precision) and precision != "mixed"
     return replace(layer, reason="") if usual else layer
 
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from edgeprune.recipe import QUANTIZED
 from edgeprune.report.summary import deciding, unit_of_time
 from edgeprune.results import Measured, Measurement
 
@@ -64,7 +65,7 @@ def accuracy_against_latency(measured: Measured) -> str | None:
             # of 0 or all samples right, rounding can leave a bound on the wrong side of the estimate
             bar = [[100 * max(0.0, value.estimate - value.low)], [100 * max(0.0, value.high - value.estimate)]]
             axes.errorbar(latency, 100 * value.estimate, yerr=bar, color=hue, alpha=0.55, linewidth=1, capsize=2)
-            filled = hue if record.precision == "int8" else "none"
+            filled = hue if record.precision in QUANTIZED else "none"
             axes.scatter(latency, 100 * value.estimate, s=area, facecolors=filled, edgecolors=hue, alpha=0.75)
         axes.set_xlabel(f"latency p50, {unit}")
         axes.set_ylabel("accuracy, %")
