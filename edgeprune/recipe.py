@@ -16,6 +16,8 @@ from edgeprune.registry import unknown
 
 PRECISIONS = ("fp32", "bf16", "int8")
 PRUNERS = ("none", "magnitude")
+ObserverName = Literal["minmax", "moving-average", "percentile", "mse", "entropy"]
+OBSERVERS: tuple[str, ...] = get_args(ObserverName)
 
 
 class _Part(BaseModel):
@@ -102,6 +104,8 @@ class QuantizePart(_Part):
 
     precision: Literal["fp32", "bf16", "int8"] = "int8"
     """The lowest precision that is made; the ones above it that a runtime offers for nothing come with it."""
+    observer: ObserverName | None = None
+    """How ranges are taken from the values seen; None: as the calibration set says, else `minmax`."""
 
 
 class Budgets(_Part):

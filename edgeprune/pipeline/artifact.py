@@ -135,7 +135,7 @@ def ranges(job: Job, exported: Stage) -> Stage:
             feeds(facts.inputs, job.splits.preprocess(part.columns), job.splits.info.name)
             for part in job.splits.batches("calibrate", 32)
         )
-        found = calibrate(exported.folder / MODEL, batches, observer=job.splits.observer, progress=job.progress)
+        found = calibrate(exported.folder / MODEL, batches, observer=job.observer, progress=job.progress)
         text = json.dumps({name: [one.low, one.high] for name, one in sorted(found.items())}, indent=1)
         (folder / "ranges.json").write_text(text + "\n")
 
@@ -143,7 +143,7 @@ def ranges(job: Job, exported: Stage) -> Stage:
         "model": exported,
         "rows": job.splits.fingerprint("calibrate"),
         "preprocess": job.splits.preprocess.to_json(),
-        "observer": job.splits.observer,
+        "observer": job.observer,
     }
     return job.stage("calibrate", inputs, work, code=("quantize", "graph", "backends", "data"))
 

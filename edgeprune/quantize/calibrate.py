@@ -18,7 +18,8 @@ from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.progress import SILENT, Progress
-from edgeprune.quantize.observers import OBSERVERS, Observer
+from edgeprune.quantize.observers import OBSERVERS
+from edgeprune.quantize.observers.observer import Observer
 from edgeprune.quantize.placement import place
 from edgeprune.quantize.spec import Range
 from edgeprune.registry import resolve

@@ -9,6 +9,7 @@ from edgeprune.cli import job_options
 def test_the_choices_are_those_of_the_recipe():
     assert job_options.PRUNERS == recipe.PRUNERS
     assert job_options.PRECISIONS == recipe.PRECISIONS
+    assert job_options.OBSERVERS == recipe.OBSERVERS
     (tasks,) = (one for one in get_args(recipe.DataPart.model_fields["task"].annotation) if get_args(one))
     assert get_args(tasks) == job_options.TASKS
 
