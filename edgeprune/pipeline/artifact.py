@@ -135,9 +135,11 @@ def ranges(job: Job, exported: Stage) -> Stage:
             feeds(facts.inputs, job.splits.preprocess(part.columns), job.splits.info.name)
             for part in job.splits.batches("calibrate", 32)
         )
-        found = calibrate(exported.folder / MODEL, batches, observer=job.observer, progress=job.progress)
+        checkpoint, model = folder / "checkpoint.npz", exported.folder / MODEL
+        found = calibrate(model, batches, observer=job.observer, checkpoint=checkpoint, progress=job.progress)
         text = json.dumps({name: [one.low, one.high] for name, one in sorted(found.items())}, indent=1)
         (folder / "ranges.json").write_text(text + "\n")
+        checkpoint.unlink(missing_ok=True)
 
     inputs = {
         "model": exported,
@@ -145,7 +147,7 @@ def ranges(job: Job, exported: Stage) -> Stage:
         "preprocess": job.splits.preprocess.to_json(),
         "observer": job.observer,
     }
-    return job.stage("calibrate", inputs, work, code=("quantize", "graph", "backends", "data"))
+    return job.stage("calibrate", inputs, work, code=("quantize", "graph", "backends", "data"), resumable=True)
 
 
 def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, precision: str) -> Stage:
