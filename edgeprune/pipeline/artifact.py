@@ -17,7 +17,10 @@ from edgeprune.backends import LOAD, LOWER
 from edgeprune.backends.backend import Lowered
 from edgeprune.bundle import LayerPlan, sha256_of
 from edgeprune.cache import Stage
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.plausible import check_images
 from edgeprune.data.preprocess import feeds, fits, matched
+from edgeprune.data.samples import IMAGE
 from edgeprune.data.wordpiece import check_length, check_vocabulary
 from edgeprune.errors import DataError, EdgePruneError, InputError, ModelError
 from edgeprune.export import parity, to_onnx
@@ -42,7 +45,11 @@ from edgeprune.tensor import TensorSpec, shown
 
 MODEL = "model.onnx"
 FACTS = "facts.json"
+CALIBRATION = "calibration.json"
+"""How ranges were taken, and how far the samples are from those of the training; null where that cannot be told."""
 VARIANT = "variant.json"
+LOOKED_AT = 256
+"""Calibration images that are checked before the work begins."""
 TOKENS = "input_ids"
 SHAPES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Cast"})
 BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
@@ -126,19 +133,22 @@ def _hashes(file: Path) -> list[str]:
     return [sha256_of(path) for path in files_of(file)]
 
 
-def ranges(job: Job, exported: Stage) -> Stage:
-    """What values the tensors of the graph take on the calibration samples."""
+def ranges(job: Job, exported: Stage, suited: Callable[[], float | None] | None = None) -> Stage:
+    """What values the tensors of the graph take on the calibration samples.
+
+    `suited` says how far those are from what the network was trained on, or refuses them.
+    """
 
     def work(folder: Path) -> None:
-        facts = read_facts(exported)
-        batches = (
-            feeds(facts.inputs, job.splits.preprocess(part.columns), job.splits.info.name)
-            for part in job.splits.batches("calibrate", 32)
-        )
+        facts, name, preprocess = read_facts(exported), job.splits.info.name, job.splits.preprocess
+        if isinstance(preprocess, Pixels) and not job.untrained:
+            check_images(job.splits.first("calibrate", LOOKED_AT).columns[IMAGE], preprocess, name)
+        mismatch = suited() if suited else None
+        batches = (feeds(facts.inputs, preprocess(part.columns), name) for part in job.splits.batches("calibrate", 32))
         checkpoint, model = folder / "checkpoint.npz", exported.folder / MODEL
         found = calibrate(model, batches, observer=job.observer, checkpoint=checkpoint, progress=job.progress)
-        text = json.dumps({name: [one.low, one.high] for name, one in sorted(found.items())}, indent=1)
-        (folder / "ranges.json").write_text(text + "\n")
+        _write_json(folder / "ranges.json", {name: [one.low, one.high] for name, one in sorted(found.items())})
+        _write_json(folder / CALIBRATION, {"observer": job.observer, "mismatch": mismatch})
         checkpoint.unlink(missing_ok=True)
 
     inputs = {
@@ -147,7 +157,9 @@ def ranges(job: Job, exported: Stage) -> Stage:
         "preprocess": job.splits.preprocess.to_json(),
         "observer": job.observer,
     }
-    return job.stage("calibrate", inputs, work, code=("quantize", "graph", "backends", "data"), resumable=True)
+    return job.stage(
+        "calibrate", inputs, work, code=("quantize", "graph", "backends", "data", "models"), resumable=True
+    )
 
 
 def lower(job: Job, exported: Stage, calibrated: Stage | None, backend: str, precision: str) -> Stage:
@@ -196,7 +208,7 @@ def _write_variant(folder: Path, lowered: Lowered, layers: Iterable[LayerPlan]) 
         "options": lowered.options,
         "layers": [asdict(layer) for layer in layers],
     }
-    (folder / VARIANT).write_text(json.dumps(record, indent=1) + "\n")
+    _write_json(folder / VARIANT, record)
 
 
 def _intended(graph: ir.Model, plan: QuantPlan, precision: str) -> list[LayerPlan]:
@@ -239,6 +251,10 @@ def _asked(job: Job) -> dict[str, Any]:
     specs = [[spec.name, spec.dtype, list(spec.shape)] for spec in job.specs]
     judged = {"metrics": list(job.metrics), "metric": job.recipe.data.metric}
     return {"specs": specs, "arguments": job.arguments, "inputs": list(job.recipe.data.inputs), **judged}
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def _write_facts(folder: Path, facts: Facts) -> None:

@@ -78,12 +78,13 @@ def stages(job: Job) -> assemble.Parts:
     """Every stage up to the bundle in order, each done once."""
     from edgeprune.pipeline import artifact, assemble, network  # they import torch and onnx: not before both are here
 
-    kept = None
+    kept, suited = None, None
     if job.from_onnx:
         weights, dense = None, artifact.adopt(job, Path(job.recipe.model))
         kept, exported = artifact.given(job, Path(job.recipe.model)), dense
     else:
         trained = network.train(job)
+        suited = partial(network.check_suited, job, trained)
         dense = artifact.export(job, trained, partial(network.dense, job, trained))
         weights = network.recover(job, network.prune(job, trained))
         exported = dense
@@ -91,7 +92,7 @@ def stages(job: Job) -> assemble.Parts:
             exported = artifact.export(job, weights, partial(network.pruned, job, weights))
     wanted = variants(job.target, job.backends, job.recipe.quantize.precision)
     quantizes = kept is None and any(precision == "int8" for _, precision in wanted)
-    calibrated = artifact.ranges(job, exported) if quantizes else None
+    calibrated = artifact.ranges(job, exported, suited) if quantizes else None
 
     def lowered(backend: str, precision: str) -> Stage:
         if precision != "int8":
