@@ -41,6 +41,7 @@ OPTIONS = {
     "pruner": ("prune", "pruner"),
     "keep": ("prune", "keep"),
     "precision": ("quantize", "precision"),
+    "observer": ("quantize", "observer"),
     "max_drop": ("budgets", "max_drop"),
     "max_latency_ms": ("budgets", "max_latency_ms"),
     "max_size_mb": ("budgets", "max_size_mb"),
@@ -81,6 +82,7 @@ IDLE = (
         "with --speed-only, which leaves the weights untrained and says nothing of accuracy",
         lambda _, speed_only: speed_only,
     ),
+    Idle(("observer",), "where nothing is quantized", lambda recipe, _: recipe.quantize.precision in ("fp32", "bf16")),
     Idle(("keep",), "without a pruner", lambda recipe, _: recipe.prune.pruner == "none"),
     Idle(
         ("epochs", "device"),

@@ -18,6 +18,8 @@ PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
 QUANTIZED = ("int8", "mixed", "int4")
 """Those of a graph with Q/DQ pairs."""
 PRUNERS = ("none", "magnitude")
+ObserverName = Literal["minmax", "moving-average", "percentile", "mse", "entropy"]
+OBSERVERS: tuple[str, ...] = get_args(ObserverName)
 
 
 class _Part(BaseModel):
@@ -109,6 +111,8 @@ class QuantizePart(_Part):
     """
     plan: Path | None = None
     """What `mixed` is, as a file; None: it is searched for."""
+    observer: ObserverName | None = None
+    """How ranges are taken from the values seen; None: as the calibration set says, else `minmax`."""
 
 
 class Budgets(_Part):

@@ -13,6 +13,7 @@ from edgeprune.cli.output import OneOf
 # As in edgeprune.recipe, which is not imported before a command runs; a test holds the two together.
 PRUNERS = ("none", "magnitude")
 PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
+OBSERVERS = ("minmax", "moving-average", "percentile", "mse", "entropy")
 TASKS = ("classification", "regression", "question-answering", "none")
 
 _FILE = click.Path(path_type=Path)
@@ -46,6 +47,9 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
         "--precision", type=OneOf("precision", PRECISIONS), help="The lowest that is made.  [int8]"
     ),
     "plan": click.option("--plan", type=_FILE, metavar="FILE", help="Precision of every layer, for --precision mixed."),
+    "observer": click.option(
+        "--observer", type=OneOf("observer", OBSERVERS), help="What takes ranges from calibration.  [minmax]"
+    ),
     "epochs": click.option("--epochs", type=int, metavar="N", help="Of training, and again after pruning.  [30]"),
     "seed": click.option("--seed", type=int, metavar="N", help="Of all that is random.  [0]"),
     "device": click.option("--device", metavar="NAME", help="Where training runs: cpu, cuda.  [cpu]"),

@@ -19,7 +19,7 @@ from edgeprune.cli.output import Output, output_options
 @job_options(
     "target", "data", "recipe", "calibration", "preprocess", "vocabulary", "length", "inputs", "task", "metric"
 )
-@job_options("force")
+@job_options("observer", "force")
 @output_options
 def quantize(
     backend: str, out: Path, target: str, recipe: str | None, force: bool, output: Output, **options: Any

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +13,7 @@ from edgeprune.data.datasets import read
 from edgeprune.data.info import DatasetInfo
 from edgeprune.data.samples import Samples
 from edgeprune.errors import DataError
-from edgeprune.recipe import Rows, read_yaml
+from edgeprune.recipe import ObserverName, Rows, read_yaml
 
 
 class CalibrationSet(BaseModel):
@@ -26,7 +25,7 @@ class CalibrationSet(BaseModel):
     data: str
     """The data set or folder it belongs to."""
     rows: Rows
-    observer: Literal["minmax"] = "minmax"
+    observer: ObserverName = "minmax"
     """How ranges are taken from the values seen."""
     sha256: str
     """Over the decoded samples, so that it holds for any lossless storage of them."""

@@ -16,6 +16,8 @@ from pydantic import TypeAdapter
 from edgeprune.backends import LOAD
 from edgeprune.bundle import sha256_of
 from edgeprune.cache import Stage
+from edgeprune.data.pixels import Pixels
+from edgeprune.data.plausible import check_images
 from edgeprune.data.preprocess import feeds, fits, matched
 from edgeprune.data.wordpiece import check_length, check_vocabulary
 from edgeprune.errors import DataError, EdgePruneError, InputError, ModelError
@@ -34,11 +36,15 @@ from edgeprune.pipeline.job import Job
 from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.spec import Range
 from edgeprune.registry import resolve
-from edgeprune.tensor import TOKENS, TensorSpec, shown
+from edgeprune.tensor import IMAGE, TOKENS, TensorSpec, shown
 
 MODEL = "model.onnx"
 FACTS = "facts.json"
 RANGES = "ranges.json"
+CALIBRATION = "calibration.json"
+"""How ranges were taken, and how far the samples are from those of the training; null where that cannot be told."""
+LOOKED_AT = 256
+"""Calibration images that are checked before the work begins."""
 SHAPES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Cast"})
 BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
 
@@ -121,26 +127,33 @@ def _hashes(file: Path) -> list[str]:
     return [sha256_of(path) for path in files_of(file)]
 
 
-def ranges(job: Job, exported: Stage) -> Stage:
-    """What values the tensors of the graph take on the calibration samples."""
+def ranges(job: Job, exported: Stage, suited: Callable[[], float | None] | None = None) -> Stage:
+    """What values the tensors of the graph take on the calibration samples.
+
+    `suited` says how far those are from what the network was trained on, or refuses them.
+    """
 
     def work(folder: Path) -> None:
-        facts = read_facts(exported)
-        batches = (
-            feeds(facts.inputs, job.splits.preprocess(part.columns), job.splits.info.name)
-            for part in job.splits.batches("calibrate", 32)
-        )
-        found = calibrate(exported.folder / MODEL, batches, observer=job.splits.observer, progress=job.progress)
-        text = json.dumps({name: [one.low, one.high] for name, one in sorted(found.items())}, indent=1)
-        (folder / RANGES).write_text(text + "\n")
+        facts, name, preprocess = read_facts(exported), job.splits.info.name, job.splits.preprocess
+        if isinstance(preprocess, Pixels) and not job.untrained:
+            check_images(job.splits.first("calibrate", LOOKED_AT).columns[IMAGE], preprocess, name)
+        mismatch = suited() if suited else None
+        batches = (feeds(facts.inputs, preprocess(part.columns), name) for part in job.splits.batches("calibrate", 32))
+        checkpoint, model = folder / "checkpoint.npz", exported.folder / MODEL
+        found = calibrate(model, batches, observer=job.observer, checkpoint=checkpoint, progress=job.progress)
+        _write_json(folder / RANGES, {name: [one.low, one.high] for name, one in sorted(found.items())})
+        _write_json(folder / CALIBRATION, {"observer": job.observer, "mismatch": mismatch})
+        checkpoint.unlink(missing_ok=True)
 
     inputs = {
         "model": exported,
         "rows": job.splits.fingerprint("calibrate"),
         "preprocess": job.splits.preprocess.to_json(),
-        "observer": job.splits.observer,
+        "observer": job.observer,
     }
-    return job.stage("calibrate", inputs, work, code=("quantize", "graph", "backends", "data"))
+    return job.stage(
+        "calibrate", inputs, work, code=("quantize", "graph", "backends", "data", "models"), resumable=True
+    )
 
 
 def read_facts(exported: Stage) -> Facts:
@@ -174,6 +187,10 @@ def _asked(job: Job) -> dict[str, Any]:
     specs = [[spec.name, spec.dtype, list(spec.shape)] for spec in job.specs]
     judged = {"metrics": list(job.metrics), "metric": job.recipe.data.metric}
     return {"specs": specs, "arguments": job.arguments, "inputs": list(job.recipe.data.inputs), **judged}
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")
 
 
 def _write_facts(folder: Path, facts: Facts) -> None:

@@ -81,12 +81,13 @@ def stages(job: Job) -> assemble.Parts:
     from edgeprune.pipeline import artifact, assemble, lowered, network  # they import torch and onnx, if both are here
     from edgeprune.pipeline.quantization import Quantization
 
-    kept = None
+    kept, suited = None, None
     if job.from_onnx:
         weights, dense = None, artifact.adopt(job, Path(job.recipe.model))
         kept, exported = artifact.given(job, Path(job.recipe.model)), dense
     else:
         trained = network.train(job)
+        suited = partial(network.check_suited, job, trained)
         dense = artifact.export(job, trained, partial(network.dense, job, trained))
         weights = network.recover(job, network.prune(job, trained))
         exported = dense
@@ -94,7 +95,7 @@ def stages(job: Job) -> assemble.Parts:
             exported = artifact.export(job, weights, partial(network.pruned, job, weights))
     wanted = variants(job.target, job.backends, job.recipe.quantize.precision)
     quantizes = kept is None and any(precision in QUANTIZED for _, precision in wanted)
-    quantization = Quantization(exported, artifact.ranges(job, exported)) if quantizes else None
+    quantization = Quantization(exported, artifact.ranges(job, exported, suited)) if quantizes else None
 
     def variant(backend: str, precision: str) -> Stage:
         if precision not in QUANTIZED:

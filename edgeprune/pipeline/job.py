@@ -72,6 +72,11 @@ class Job:
         metric = self.recipe.data.metric
         return self.splits.info.metrics if metric is None else (metric.rpartition(":")[2],)
 
+    @property
+    def observer(self) -> str:
+        """How ranges are taken from the values seen: as the recipe says, else as the calibration set does."""
+        return self.recipe.quantize.observer or self.splits.observer
+
     def tensors(self, split: str, count: int) -> dict[str, NDArray[Any]]:
         """The first samples of a split, preprocessed: `count` rows [count, ...] of each tensor."""
         given = self.splits.preprocess(self.splits.first(split, count).columns)

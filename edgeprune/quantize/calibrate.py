@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +14,63 @@ from numpy.typing import NDArray
 
 from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Feeds, Runner
+from edgeprune.bundle import sha256_of
 from edgeprune.errors import DataError
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.progress import SILENT, Progress
-from edgeprune.quantize.observers import OBSERVERS, Observer
+from edgeprune.quantize import checkpoint as checkpoints
+from edgeprune.quantize.observers import OBSERVERS
+from edgeprune.quantize.observers.observer import Observer
 from edgeprune.quantize.placement import place
 from edgeprune.quantize.spec import Range
 from edgeprune.registry import resolve
 
 FEWEST_SAMPLES = 16
 """Below this a range says more about the samples than about the data."""
+CHECKPOINT_EVERY = 8
+"""Batches, after which what was seen is saved."""
 
 
 def calibrate(
-    model_file: Path, batches: Iterable[Feeds], *, observer: str = "minmax", progress: Progress = SILENT
+    model_file: Path,
+    batches: Iterable[Feeds],
+    *,
+    observer: str = "minmax",
+    checkpoint: Path | None = None,
+    progress: Progress = SILENT,
 ) -> dict[str, Range]:
     """Return the range of every value that is quantized when all layers are.
 
-    One batch is in memory at a time, with the values it causes. Raises DataError where there are too few samples,
-    and where a value is never other than zero, NaN or infinite, naming it.
+    One batch is in memory at a time, with the values it causes. After a kill, the same call with the same `checkpoint`
+    file goes on with the batch after the last one saved, to the same end. Raises DataError where there are too few
+    samples, and where a value is never other than zero, NaN or infinite, naming it.
     """
     model = read_onnx(model_file)
     names = place(model, {layer.weight for layer in weighted_layers(model)}, add_absorbs=False).own
-    observers: dict[str, Observer] = {name: resolve(OBSERVERS, observer, "observer")() for name in names}
-    samples = 0
+    job = {"model": sha256_of(model_file), "observer": observer}
+    new: Callable[[], Observer] = resolve(OBSERVERS, observer, "observer")
+    seen = (checkpoints.load(checkpoint, names, new, job, progress) if checkpoint else None) or checkpoints.Seen(
+        {name: new() for name in names}
+    )
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder, progress.task("calibrate") as task:
         file = Path(folder) / "observed.onnx"
         write_onnx(_with_outputs(model, names), file)
-        for feeds, outputs in _run(file, batches):
-            for name in names:
-                observers[name].observe(_finite(feeds[name] if name in feeds else outputs[name], name))
-            samples += _size(feeds)
+        task.advance(seen.samples)
+        for feeds, outputs in _run(file, islice(batches, seen.batches, None)):
+            for name, one in seen.observers.items():
+                one.observe(_finite(feeds[name] if name in feeds else outputs[name], name))
+            seen.batches += 1
+            seen.samples += _size(feeds)
             task.advance(_size(feeds))
-    if samples < FEWEST_SAMPLES:
-        raise DataError(f"{samples} calibration samples: at least {FEWEST_SAMPLES} are needed, some hundreds are usual")
-    return {name: _not_zero(one.range(), name) for name, one in observers.items()}
+            if checkpoint and seen.batches % CHECKPOINT_EVERY == 0:
+                checkpoints.save(checkpoint, seen, job)
+    if seen.samples < FEWEST_SAMPLES:
+        raise DataError(
+            f"{seen.samples} calibration samples: at least {FEWEST_SAMPLES} are needed, some hundreds are usual"
+        )
+    return {name: _not_zero(one.range(), name) for name, one in seen.observers.items()}
 
 
 def _with_outputs(model: ir.Model, names: Iterable[str]) -> ir.Model:

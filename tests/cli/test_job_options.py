@@ -10,6 +10,7 @@ from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION, UNJUDGED
 def test_the_choices_are_those_of_the_recipe():
     assert job_options.PRUNERS == recipe.PRUNERS
     assert job_options.PRECISIONS == recipe.PRECISIONS
+    assert job_options.OBSERVERS == recipe.OBSERVERS
     (tasks,) = (one for one in get_args(recipe.DataPart.model_fields["task"].annotation) if get_args(one))
     assert get_args(tasks) == job_options.TASKS == (CLASSIFICATION, REGRESSION, QUESTIONS, UNJUDGED)
 

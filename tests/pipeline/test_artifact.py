@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -6,10 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from edgeprune.cache import StageCache
 from edgeprune.data.splits import resolve_splits
-from edgeprune.errors import InputError, ModelError
+from edgeprune.errors import DataError, InputError, ModelError
 from edgeprune.pipeline import artifact
-from edgeprune.recipe import DataPart
+from edgeprune.recipe import DataPart, QuantizePart
 
 DENSE = "<float[64, 10] w = {" + ", ".join(str(0.01 * (i % 7)) for i in range(640)) + "}>"
 
@@ -144,3 +146,76 @@ def test_ranges_come_from_the_calibration_rows_alone(job, onnx_file):
     (pixels,) = one.splits.preprocess(one.splits.samples("calibrate").columns).values()
     assert found["x"].low == pytest.approx(np.min(pixels))
     assert found["x"].high == pytest.approx(np.max(pixels))
+
+
+def with_noise(one):
+    """The job, its images replaced by noise."""
+    pixels = one.splits.samples("calibrate")
+    noise = np.random.default_rng(0).integers(0, 17, pixels.columns["image"].shape, np.uint8)
+    samples = replace(pixels, columns={"image": noise})
+
+    class Noise(type(one.splits)):
+        def batches(self, split, size=256):
+            yield from (samples.part(slice(start, start + size)) for start in range(0, len(samples), size))
+
+    return replace(one, splits=Noise(**vars(one.splits)))
+
+
+def test_noise_is_refused_except_where_only_speed_counts(job, onnx_file):
+    file = onnx_file(
+        "(float[n, 1, 8, 8] x) => (float[n, 10] y) " + DENSE + " { flat = Flatten(x) y = MatMul(flat, w) }"
+    )
+    noisy = with_noise(job())
+    with pytest.raises(DataError, match="digits: the calibration images are noise"):
+        artifact.ranges(noisy, artifact.adopt(noisy, file))
+    unjudged = replace(noisy, untrained=True)
+    assert artifact.read_ranges(artifact.ranges(unjudged, artifact.adopt(unjudged, file)))["x"].low < 0
+
+
+def test_the_recipe_names_the_observer_before_the_calibration_set_does(job):
+    one = job()
+    assert one.observer == one.splits.observer == "minmax"
+    asked = replace(one, splits=replace(one.splits, observer="mse"))
+    assert asked.observer == "mse"
+    assert replace(asked, recipe=job(quantize=QuantizePart(observer="entropy")).recipe).observer == "entropy"
+
+
+def test_how_ranges_were_taken_is_recorded(job, onnx_file):
+    file = onnx_file(
+        "(float[n, 1, 8, 8] x) => (float[n, 10] y) " + DENSE + " { flat = Flatten(x) y = MatMul(flat, w) }"
+    )
+    one = job(quantize=QuantizePart(observer="percentile"))
+    stage = artifact.ranges(one, artifact.adopt(one, file), lambda: 0.05)
+    assert json.loads((stage.folder / artifact.CALIBRATION).read_bytes()) == {
+        "observer": "percentile",
+        "mismatch": 0.05,
+    }
+    assert sorted(path.name for path in stage.folder.iterdir()) == ["calibration.json", "ranges.json", "stage.json"]
+
+
+def test_ranges_go_on_where_they_were_broken_off(job, onnx_file, tmp_path):
+    file = onnx_file(
+        "(float[n, 1, 8, 8] x) => (float[n, 10] y) " + DENSE + " { flat = Flatten(x) y = MatMul(flat, w) }"
+    )
+    one = job()
+    looked_at = []
+
+    class Watched(type(one.splits)):
+        def batches(self, split, size=256):
+            for part in super().batches(split, size):
+                looked_at.append(len(part))
+                yield part
+            if size == 32 and len(looked_at) < 10:
+                raise InterruptedError  # with all 8 batches seen, and saved
+
+    watched = replace(one, splits=Watched(**vars(one.splits)))
+    exported = artifact.adopt(one, file)
+    with pytest.raises(InterruptedError):
+        artifact.ranges(watched, exported)
+    (left,) = (tmp_path / "cache" / "calibrate").glob("*.partial")
+    assert [path.name for path in left.iterdir()] == ["checkpoint.npz"]
+    looked_at += [0] * 10
+    stage = artifact.ranges(watched, exported)
+    assert [path.name for path in stage.folder.glob("*.npz")] == []
+    again = replace(one, cache=StageCache(tmp_path / "other"))
+    assert artifact.read_ranges(stage) == artifact.read_ranges(artifact.ranges(again, artifact.adopt(again, file)))
