@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import DataError
@@ -39,6 +40,13 @@ def check_feeds(inputs: Sequence[TensorSpec], feeds: Feeds) -> None:
                 f"input '{spec.name}' is {array.dtype} {list(array.shape)}; the model takes "
                 f"{spec.dtype} [{wanted}]{known and f', where {known}'}"
             )
+
+
+def midmean(numbers: Sequence[float]) -> float:
+    """The mean of the middle half: no outlier moves it, and it resolves more than whole numbers."""
+    ordered = np.sort(numbers)
+    quarter = len(ordered) // 4
+    return float(np.mean(ordered[quarter : len(ordered) - quarter]))
 
 
 def shown(feeds: Feeds) -> str:
@@ -77,6 +85,14 @@ class Runner(Protocol):
 
     def evidence(self) -> dict[str, Any]:
         """What the runtime says it executed, as JSON-ready data; `profile` on the host interprets it."""
+        ...
+
+    def profile(self, batches: Sequence[Feeds], seconds: float) -> dict[str, Any]:
+        """The evidence with the time of every node that was executed, over about `seconds` with these inputs in turn.
+
+        Each of its nodes has `us`: microseconds of one inference, where they are cut off and not rounded with the half
+        that is missing on average. Measuring takes time itself, so the sum is more than an inference takes.
+        """
         ...
 
     def close(self) -> None:

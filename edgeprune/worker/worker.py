@@ -45,6 +45,7 @@ class Worker:
     def __init__(self, proc: Path = PROC) -> None:
         self._proc = proc
         self._runner: Runner | None = None
+        self._samples: list[Feeds] = []
         self._feeds: Iterator[Feeds] = iter(())
         self._import_bytes = 0
 
@@ -81,8 +82,8 @@ class Worker:
 
     def warm(self, inputs: str, min_s: float, max_s: float) -> Answer:
         """Take the samples of an .npz file in turn from now on; time the first inference, run until it is steady."""
-        batches = [feeds for feeds, _ in _batches(_load(inputs), self._opened.inputs)]
-        self._feeds = itertools.cycle(batches)
+        self._samples = [feeds for feeds, _ in _batches(_load(inputs), self._opened.inputs)]
+        self._feeds = itertools.cycle(self._samples)
         begin = perf_counter()
         self._run()
         first_ms = (perf_counter() - begin) * 1e3
@@ -111,6 +112,10 @@ class Worker:
     def evidence(self) -> Answer:
         """What the runtime says it executed."""
         return {"evidence": self._opened.evidence()}
+
+    def profile(self, seconds: float) -> Answer:
+        """The same with the time of each node, on the samples that were warmed up with."""
+        return {"evidence": self._opened.profile(self._samples, seconds)}
 
     def memory(self) -> Answer:
         """Peak memory since the runtime was imported, above what it took then."""
@@ -156,6 +161,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "time": Worker.time,
     "predict": Worker.predict,
     "evidence": Worker.evidence,
+    "profile": Worker.profile,
     "memory": Worker.memory,
     "energy": Worker.energy,
     "close": Worker.close,

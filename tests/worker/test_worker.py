@@ -86,16 +86,25 @@ def test_evidence_names_what_ran(opened):
     assert [node["op"] for node in opened()("evidence")["evidence"]["nodes"]] == ["MatMul"]
 
 
+def test_a_profile_is_taken_on_the_samples_that_were_warmed_up_with(opened, folder):
+    ask = opened()
+    ask("warm", inputs=str(folder / "inputs.npz"), min_s=0, max_s=0.01)
+    (node,) = ask("profile", seconds=0.01)["evidence"]["nodes"]
+    assert node["op"] == "MatMul"
+    assert node["us"] > 0
+
+
 def test_energy_without_a_sensor_has_a_reason(opened):
     energy = opened()("energy", meters=[], seconds=0.1)["energy"]
     assert energy == {"joules": None, "sensor": None, "reason": "the target file names no meter"}
 
 
-@pytest.mark.parametrize("command", ["warm", "time", "predict", "evidence"])
+@pytest.mark.parametrize("command", ["warm", "time", "predict", "evidence", "profile"])
 def test_nothing_runs_before_something_is_open(ask, folder, command):
     fields = {
         "warm": {"inputs": str(folder / "inputs.npz"), "min_s": 0, "max_s": 0},
         "time": {"seconds": 0, "least": 1, "most": 1},
+        "profile": {"seconds": 0},
         "predict": {"inputs": str(folder / "inputs.npz"), "out": str(folder / "out.npz")},
     }
     answer = ask(command, **fields.get(command, {}))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.backends.backend import Feeds, batched_spec, check_feeds, shown
+from edgeprune.backends.backend import Feeds, batched_spec, check_feeds, midmean, shown
 from edgeprune.errors import ConfigError, CorruptError, DataError, EdgePruneError, MissingError, ModelError
 from edgeprune.tensor import TensorSpec
 
@@ -38,6 +40,10 @@ DTYPES = {"float": "float32", "double": "float64"}
 """NumPy's names of the types that ONNX Runtime calls otherwise."""
 TYPES = ("float16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool", *DTYPES)
 """What NumPy holds too: no bfloat16, text or sequences."""
+LEAST_RUNS, MOST_RUNS = 20, 400
+"""Of a profile. It keeps a million events at most, so that networks of a thousand nodes fit."""
+CUT_OFF_US = 0.5
+"""What whole microseconds lose on average."""
 
 
 class OrtRunner:
@@ -71,11 +77,33 @@ class OrtRunner:
         """
         shapes = {name: array.shape for name, array in self._last.items()}
         feeds = {spec.name: np.zeros(shapes.get(spec.name, spec.fixed()), spec.dtype) for spec in self.inputs}
+        return _evidence([_node(event) for event in self._executed(lambda session: session.run(None, feeds))])
+
+    def profile(self, batches: Sequence[Feeds], seconds: float) -> dict[str, Any]:
+        """The evidence with the time of every node, in a second session that profiles; see `Runner`."""
+
+        def run(session: Any) -> None:
+            stop = perf_counter() + seconds
+            for done, feeds in enumerate(itertools.cycle(batches)):
+                if done >= MOST_RUNS or (done >= LEAST_RUNS and perf_counter() >= stop):
+                    return
+                session.run(None, feeds)
+
+        durations: dict[str, list[float]] = {}
+        nodes: dict[str, dict[str, Any]] = {}
+        for event in self._executed(run):
+            node = _node(event)
+            nodes.setdefault(node["name"], node)
+            durations.setdefault(node["name"], []).append(event["dur"])
+        return _evidence([{**node, "us": midmean(durations[name]) + CUT_OFF_US} for name, node in nodes.items()])
+
+    def _executed(self, run: Callable[[Any], object]) -> list[dict[str, Any]]:
+        """What a session of its own says of every node that `run` had it execute, in order."""
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             session = self._open(profile=Path(folder) / "profile")
-            session.run(None, feeds)
+            run(session)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        return {"runtime": "onnxruntime", "version": ort.__version__, "nodes": [_node(e) for e in _kernels(events)]}
+        return list(_kernels(events))
 
     def close(self) -> None:
         """Give the session back."""
@@ -144,6 +172,10 @@ def _spec(node: Any, model: Path, batch: int) -> TensorSpec:
     if kind not in TYPES:
         raise ModelError(f"{model}: input '{node.name}' is {node.type}: only tensors of numbers can be given")
     return batched_spec(node.name, DTYPES.get(kind, kind), node.shape, batch)
+
+
+def _evidence(nodes: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"runtime": "onnxruntime", "version": ort.__version__, "nodes": nodes}
 
 
 def _kernels(events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
