@@ -15,7 +15,7 @@ LAYERS = (
     ("errors",),
     ("tensor", "progress"),
     ("registry", "metrics", "user_code"),
-    ("recipe", "bundle", "results", "shipped", "judge"),
+    ("recipe", "bundle", "results", "latency_table", "shipped", "judge"),
     ("cache",),
     ("eviction",),
     ("targets", "transport", "models", "data", "graph", "meters", "report", "choose"),
