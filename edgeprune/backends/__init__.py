@@ -13,3 +13,7 @@ EFFECTIVE = {
     "ort": "edgeprune.backends.ort.profile:effective",
     "openvino": "edgeprune.backends.openvino.profile:effective",
 }
+TIMES = {
+    "ort": "edgeprune.backends.ort.profile:times",
+    "openvino": "edgeprune.backends.openvino.profile:times",
+}

@@ -13,8 +13,10 @@ import onnx
 import onnx.reference
 import pytest
 
-from edgeprune.backends import EFFECTIVE, LOAD, LOWER
+from edgeprune.backends import EFFECTIVE, LOAD, LOWER, TIMES
 from edgeprune.errors import ConfigError, CorruptError, DataError, MissingError
+from edgeprune.graph.load import read_onnx
+from edgeprune.graph.operators import operators, parts
 from edgeprune.registry import resolve
 from edgeprune.targets.load import load_target
 
@@ -108,6 +110,48 @@ def test_it_tells_its_inputs_with_the_batch_it_was_opened_for(open_runner):
         ]
         assert runner.input_names == ("image", "extra")
         assert runner.output_names == ("scores", "features")
+
+
+def test_a_profile_is_the_evidence_with_the_time_of_each_node(open_file, big_model):
+    random = np.random.default_rng(0)
+    batches = [{"image": random.normal(size=(1, 16, 64, 64)).astype(np.float32)} for _ in range(3)]
+    with open_file(big_model) as runner:
+        profile, evidence = runner.profile(batches, 0.1), runner.evidence()
+        assert {node["name"] for node in profile["nodes"]} <= {node["name"] for node in evidence["nodes"]}
+        assert {key: profile[key] for key in ("runtime", "version")} == {
+            key: evidence[key] for key in ("runtime", "version")
+        }
+        assert all(node["us"] >= 0 for node in profile["nodes"])
+
+
+def test_times_name_the_operator_that_takes_them(backend, open_file, big_model):
+    found = operators(read_onnx(big_model))
+    with open_file(big_model) as runner:
+        profile = runner.profile([{"image": np.zeros((1, 16, 64, 64), np.float32)}], 0.1)
+    us = resolve(TIMES, backend, "runtime")(profile, parts(found))
+    assert us.keys() <= {"wide", "thin", "pool"}
+    assert us["wide"] > us["thin"] > us["pool"] / 4  # 6 times as much arithmetic
+    assert sum(us.values()) == pytest.approx(sum(node["us"] for node in profile["nodes"]))
+
+
+BIG = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[batch,16,64,64] image) => (float[batch,64,1,1] y) {
+  [wide] a = Conv<pads=[2,2,2,2]>(image, w)
+  [relu] r = Relu(a)
+  [thin] b = Conv(r, v)
+  [pool] y = GlobalAveragePool(b)
+}"""
+
+
+@pytest.fixture
+def big_model(tmp_path):
+    """One convolution that takes most, one that takes less, and a pool."""
+    proto = onnx.parser.parse_model(BIG)
+    random = np.random.default_rng(0)
+    for name, shape in {"w": (64, 16, 5, 5), "v": (64, 64, 1, 1)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(random.normal(size=shape).astype("f"), name))
+    onnx.save(proto, tmp_path / "big.onnx")
+    return tmp_path / "big.onnx"
 
 
 WEIGHED = """(int64[batch, seq] ids, float[batch, seq] mask, float limit) => (float[batch, seq] y, float[batch] total)
@@ -224,6 +268,8 @@ import json, os, sys
 from pathlib import Path
 import numpy as np
 from edgeprune.backends import LOAD
+from edgeprune.graph.load import read_onnx
+from edgeprune.graph.operators import operators, parts
 from edgeprune.registry import resolve
 allowed = os.sched_getaffinity(0)
 files, options = {{"model": Path({str(lowered.files["model"])!r})}}, {lowered.options!r}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from edgeprune.backends.attribution import attributed
 from edgeprune.bundle import LayerPlan
 from edgeprune.results import Layer
 
@@ -38,6 +39,15 @@ def effective(evidence: Mapping[str, Any], layers: Sequence[LayerPlan]) -> tuple
             found[index] = (sequences[0], None)
     runtime = f"OpenVINO {evidence['version']}"
     return tuple(_layer(plan, one, hint, runtime) for plan, one in zip(layers, found, strict=True))
+
+
+def times(evidence: Mapping[str, Any], parts: Mapping[str, str]) -> dict[str, float]:
+    """Microseconds by operator of the graph, of which `parts` names all nodes and values."""
+    kernels = (
+        ([_PART_OF.sub(r"\1", one) for one in (node["name"], *node["layers"])], node["us"])
+        for node in evidence["nodes"]
+    )
+    return attributed(kernels, parts)
 
 
 def _work(nodes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeprune.backends.attribution import attributed
 from edgeprune.bundle import LayerPlan
 from edgeprune.results import Layer
 
@@ -36,6 +37,12 @@ def effective(evidence: Mapping[str, Any], layers: Sequence[LayerPlan]) -> tuple
         executed.update({plan.name: node for plan, node in zip(left, blocked, strict=False)})
     runtime = f"ONNX Runtime {evidence['version']}"
     return tuple(_layer(plan, executed.get(plan.name), runtime) for plan in layers)
+
+
+def times(evidence: Mapping[str, Any], parts: Mapping[str, str]) -> dict[str, float]:
+    """Microseconds by operator of the graph, of which `parts` names all nodes and values."""
+    kernels = ((_FUSED_NAME.sub(r"\1", node["name"]).removesuffix("_nchwc"), node["us"]) for node in evidence["nodes"])
+    return attributed((((name,), us) for name, us in kernels), parts)
 
 
 def _layer(plan: LayerPlan, node: Mapping[str, Any] | None, runtime: str) -> Layer:
