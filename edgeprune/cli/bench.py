@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--metric", metavar="FILE.py:FN", help="Where the metric is, if not where it was.")
 @click.option("--compare", is_flag=True, help="Say whether the second of two is faster than the first, and how sure.")
 @click.option("--fail-if-slower", type=click.FloatRange(min=0), metavar="PCT", help="With --compare: end with 3.")
+@click.option("--operators", is_flag=True, help="Time every operator instead, into <out>/<target>/latency.csv.")
 @click.option("--resume", is_flag=True, help="Keep what was measured before on this machine in the same way.")
 @output_options
 def bench(
@@ -33,6 +34,7 @@ def bench(
     metric: str | None,
     compare: bool,
     fail_if_slower: float | None,
+    operators: bool,
     resume: bool,
     output: Output,
 ) -> None:
@@ -43,7 +45,16 @@ def bench(
 
     With --compare, two bundles, each written DIR or DIR:VARIANT (else its default), take turns in one run that answers
     whether the second is faster. Nothing is kept of it.
+
+    With --operators, every distinct operator is timed as it runs in the whole network; <out>/<target>/latency.csv keeps
+    the times of all bundles that were measured so in one environment, and foretells what others take.
     """
+    if operators:
+        idle = {"--data": data, "--metric": metric, "--compare": compare, "--fail-if-slower": fail_if_slower}
+        if given := [name for name, value in (idle | {"--resume": resume}).items() if value not in (None, False)]:
+            raise click.UsageError(f"{given[0]} has no effect with --operators, which times operators alone")
+        _operators(bundles, seconds, restarts, out, output)
+        return
     if compare:
         if metric is not None:
             raise click.UsageError("--metric has no effect with --compare, which judges no answers")
@@ -118,6 +129,28 @@ def _compare(
     )
     if fail_if_slower is not None:
         found.check(fail_if_slower)
+
+
+def _operators(paths: tuple[Path, ...], seconds: float | None, restarts: int | None, out: Path, output: Output) -> None:
+    from dataclasses import asdict, replace
+
+    from edgeprune.bundle import open_bundle
+    from edgeprune.pipeline.operators import OperatorSettings, keep_operators
+    from edgeprune.report.operators import operator_page
+
+    usual = OperatorSettings()
+    settings = replace(usual, seconds=seconds or usual.seconds, restarts=restarts or usual.restarts)
+    opened = [open_bundle(path) for path in paths]
+    documents, pages = [], []
+    with output.progress() as progress:
+        for bundle in opened:
+            file, found = keep_operators(bundle, out, settings=settings, progress=progress)
+            for variant, before in found:
+                told = {**asdict(variant), "predicted": asdict(before) if before else None}
+                documents.append({"bundle": str(bundle.root), "file": str(file), **told})
+                pages.append(operator_page(variant, before))
+            pages.append(f"kept in {file}\n")
+    output.show(documents, *pages)
 
 
 def _named(path: Path) -> tuple[Bundle, str | None]:
