@@ -19,8 +19,8 @@ from edgeprune.graph.quantized import given_layers
 from edgeprune.graph.save import write_onnx
 from edgeprune.pipeline.artifact import MODEL
 from edgeprune.pipeline.job import Job
-from edgeprune.pipeline.quantization import Quantization, flavour_of
-from edgeprune.quantize.flavour import Flavour, fitted, kernel
+from edgeprune.pipeline.quantization import Quantization
+from edgeprune.quantize.flavour import Flavour, fitted, flavour_for, kernel
 from edgeprune.quantize.spec import QuantPlan
 from edgeprune.registry import resolve
 
@@ -50,7 +50,7 @@ def lower_quantized(job: Job, quantization: Quantization, backend: str, precisio
     """A graph with Q/DQ pairs, each layer as `quantization` decided and the runtime can have it."""
 
     def work(folder: Path) -> None:
-        flavour, graph, source = flavour_of(job, backend), quantization.graph(), folder / "flavoured.onnx"
+        flavour, graph, source = flavour_for(backend, job.target), quantization.graph(), folder / "flavoured.onnx"
         plan = fitted(quantization.chosen(precision), graph, flavour)
         write_onnx(quantization.spelled(plan, flavour), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)

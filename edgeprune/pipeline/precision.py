@@ -24,7 +24,8 @@ from edgeprune.graph.save import write_onnx
 from edgeprune.metrics import agreement, snr_db
 from edgeprune.pipeline.artifact import MODEL, read_facts
 from edgeprune.pipeline.job import Job
-from edgeprune.pipeline.quantization import Quantization, flavour_of
+from edgeprune.pipeline.quantization import Quantization, first_backend
+from edgeprune.quantize.flavour import flavour_for
 from edgeprune.quantize.options import options_of
 from edgeprune.quantize.plan_file import PLAN, read_plan, write_plan
 from edgeprune.quantize.search import Tried, best_within_size, smallest_within
@@ -99,8 +100,8 @@ def _verifier(
     job: Job, dense: Stage, quantization: Quantization, scratch: Path
 ) -> Callable[[QuantPlan], tuple[float, int]]:
     """Makes a plan's file for the first of the target's runtimes, and has it answer the samples that select."""
-    backend = next(name for name in job.target.backends if job.backends is None or name in job.backends)
-    flavour, options = flavour_of(job, backend), {} if backend == "ort" and job.target.local else FLOAT_QDQ
+    backend = first_backend(job)
+    flavour, options = flavour_for(backend, job.target), {} if backend == "ort" and job.target.local else FLOAT_QDQ
     specs, split = read_facts(quantization.exported).inputs, job.splits.info.name
 
     def batches() -> Iterator[Feeds]:
