@@ -22,10 +22,9 @@ from edgeprune.backends.backend import Feeds
 from edgeprune.graph.layers import PRODUCTS, WeightedLayer, weighted_layers
 from edgeprune.graph.save import write_onnx
 from edgeprune.progress import SILENT, Progress
-from edgeprune.quantize import likelihood
 from edgeprune.quantize.candidates import Candidates
 from edgeprune.quantize.constants import array
-from edgeprune.quantize.likelihood import Likelihood
+from edgeprune.quantize.likelihood import Likelihood, divergence_of
 from edgeprune.quantize.one_quantized import OneQuantized
 from edgeprune.quantize.sensitivity import PRECISIONS, LayerSensitivity, Sensitivity
 from edgeprune.quantize.spec import Range
@@ -70,7 +69,7 @@ def divergence(
         for weight, precision in pairs:
             for rows in drawn:
                 other = graph.outputs({name: x[rows] for name, x in feeds.items()}, weight, precision)
-                each = likelihood.divergence(likelihoods, {name: one[rows] for name, one in z.items()}, other)
+                each = divergence_of(likelihoods, {name: one[rows] for name, one in z.items()}, other)
                 losses[weight, precision] += float((each / chances[rows]).sum()) / (drawn.size * samples)
             task.advance()
 

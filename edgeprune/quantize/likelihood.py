@@ -108,7 +108,7 @@ def _deviation(z: NDArray[Any]) -> float:
     return float(np.sqrt(z.astype(np.float64).var(axis=0).mean())) or 1.0
 
 
-def divergence(of: Mapping[str, Likelihood], outputs: Outputs, other: Outputs) -> NDArray[np.float64]:
+def divergence_of(of: Mapping[str, Likelihood], outputs: Outputs, other: Outputs) -> NDArray[np.float64]:
     """That of all outputs that count, in nats, [N]."""
     total: NDArray[np.float64] = np.sum(
         [one.divergence(outputs[name], other[name]) for name, one in of.items()], axis=0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgeprune.quantize.likelihood import Likelihood, divergence, likelihoods
+from edgeprune.quantize.likelihood import Likelihood, divergence_of, likelihoods
 
 RNG = np.random.default_rng(0)
 KINDS = ["classes", "logit", "probability", "value"]
@@ -75,5 +75,5 @@ def test_values_deviate_as_they_do_between_samples():
 def test_outputs_that_count_add_up():
     z, other = outputs("classes", 4), outputs("classes", 4)
     of = {name: Likelihood("classes") for name in ("start", "end")}
-    total = divergence(of, {"start": z, "end": z}, {"start": other, "end": z})
+    total = divergence_of(of, {"start": z, "end": z}, {"start": other, "end": z})
     np.testing.assert_allclose(total, Likelihood("classes").divergence(z, other))

@@ -14,12 +14,11 @@ from edgeprune.errors import CorruptError
 from edgeprune.export.to_onnx import export
 from edgeprune.graph.load import read_onnx
 from edgeprune.metrics import spearman
-from edgeprune.quantize import likelihood
 from edgeprune.quantize.candidates import Candidates, nearest
 from edgeprune.quantize.constants import array
 from edgeprune.quantize.curvature import curvature
 from edgeprune.quantize.divergence import divergence
-from edgeprune.quantize.likelihood import Likelihood
+from edgeprune.quantize.likelihood import Likelihood, divergence_of
 from edgeprune.quantize.one_quantized import OneQuantized
 from edgeprune.quantize.sensitivity import (
     PRECISIONS,
@@ -102,7 +101,7 @@ def true_losses(subject: Subject, candidates: Candidates, x: np.ndarray, ranges)
     with OneQuantized(subject.graph, candidates, ranges, batch=len(x)) as graph:
         exact = graph.outputs({"input": x})
         return {
-            (name, one): float(likelihood.divergence(CLASSES, exact, graph.outputs({"input": x}, name, one)).mean())
+            (name, one): float(divergence_of(CLASSES, exact, graph.outputs({"input": x}, name, one)).mean())
             for name in candidates
             for one in PRECISIONS
         }
