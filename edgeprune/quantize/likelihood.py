@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.models.task import CLASSIFICATION, QUESTIONS, REGRESSION, spans
+from edgeprune.judge import CLASSIFICATION, QUESTIONS, REGRESSION
+from edgeprune.models.task import spans
 
 Kind = Literal["classes", "logit", "probability", "value"]
 Outputs = Mapping[str, NDArray[Any]]

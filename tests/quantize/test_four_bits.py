@@ -247,3 +247,17 @@ def test_what_looks_quantized_but_runs_in_float_is_called_float(tmp_path, runtim
     layers = [LayerPlan("conv", "Conv", "w", "int8")]
     assert executed(trap(tmp_path, **GOOD), layers, tmp_path, runtime) == ["int8"]
     assert executed(trap(tmp_path, **how), layers, tmp_path, runtime) == ["fp32"]
+
+
+def test_openvino_tells_of_layers_that_it_runs_as_one(parse, tmp_path):
+    """Two small dense layers become one Subgraph, in which only a weight tells which layer ran how."""
+    text = "(float[N, 32] x) => (float[N, 4] y) { a = Gemm(x, v, c)  r = Relu(a)  y = Gemm(r, w, b) }"
+    shapes = {"v": (32, 16), "c": (16,), "w": (16, 4), "b": (4,)}
+    weights = {name: RNG.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    model, x = clean(parse(text, **weights)), RNG.normal(size=(16, 32)).astype(np.float32)
+    write_onnx(model, tmp_path / "float.onnx")
+    ranges = calibrate(tmp_path / "float.onnx", [{"x": x}])
+    chosen = QuantPlan({"v": LayerQuant("int4", wide=(2, 3)), "w": LayerQuant("int4")})
+    narrow = emit(model, chosen, ranges, FLAVOURS["openvino"])
+    layers = [LayerPlan(one.name, one.op, one.weight, "int8") for one in weighted_layers(model)]
+    assert executed(narrow, layers, tmp_path, "openvino") == ["int8", "int8"]
