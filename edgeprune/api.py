@@ -14,7 +14,7 @@ from edgeprune.bundle import Bundle, Variant, open_bundle
 from edgeprune.cache import StageCache
 from edgeprune.errors import ConfigError, EdgePruneError, InputError, MissingError
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import Recipe, read_yaml, validated
+from edgeprune.recipe import QUANTIZED, Recipe, read_yaml, validated
 from edgeprune.registry import resolve
 from edgeprune.results import Measured, read_measured
 from edgeprune.shipped import find
@@ -41,6 +41,8 @@ OPTIONS = {
     "pruner": ("prune", "pruner"),
     "keep": ("prune", "keep"),
     "precision": ("quantize", "precision"),
+    "plan": ("quantize", "plan"),
+    "quantize_epochs": ("quantize", "epochs"),
     "observer": ("quantize", "observer"),
     "max_drop": ("budgets", "max_drop"),
     "max_latency_ms": ("budgets", "max_latency_ms"),
@@ -83,6 +85,16 @@ IDLE = (
         lambda _, speed_only: speed_only,
     ),
     Idle(("observer",), "where nothing is quantized", lambda recipe, _: recipe.quantize.precision in ("fp32", "bf16")),
+    Idle(
+        ("plan",),
+        "without --precision mixed, which it is the plan of",
+        lambda recipe, _: recipe.quantize.precision != "mixed",
+    ),
+    Idle(
+        ("quantize_epochs",),
+        "where nothing is quantized or trained",
+        lambda recipe, speed_only: recipe.is_graph or speed_only or recipe.quantize.precision not in QUANTIZED,
+    ),
     Idle(("keep",), "without a pruner", lambda recipe, _: recipe.prune.pruner == "none"),
     Idle(
         ("epochs", "device"),

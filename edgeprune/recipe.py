@@ -111,6 +111,10 @@ class QuantizePart(_Part):
     """
     plan: Path | None = None
     """What `mixed` is, as a file; None: it is searched for."""
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """Of training with the rounding of the lowest precision in place."""
+    lr: Annotated[float, Field(gt=0)] = 1e-4
+    """Of that training, for the same optimizer."""
     observer: ObserverName | None = None
     """How ranges are taken from the values seen; None: as the calibration set says, else `minmax`."""
 

@@ -31,7 +31,15 @@ LAYERS = (
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 TORCH = {"torch", "torch_pruning", "safetensors"}
-MAY_TORCH = ("models/", "train/", "prune/", "export/", "pipeline/network.py")
+MAY_TORCH = (
+    "models/",
+    "train/",
+    "prune/",
+    "export/",
+    "quantize/curvature.py",
+    "quantize/qat.py",
+    "pipeline/network.py",
+)
 RUNTIMES = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"}
 ON_DEVICE = ("worker/", "measure/", "meters/", "transport/", "errors.py", "progress.py", "registry.py", "tensor.py")
 BASE = {"click", "numpy", "pydantic", "yaml", "rich"}

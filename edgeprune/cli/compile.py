@@ -21,7 +21,7 @@ from edgeprune.cli.output import Output, output_options
 @click.option("--max-drop", type=float, metavar="POINTS", help="Of accuracy that may be lost.  [1.0]")
 @click.option("--max-latency-ms", type=float, metavar="X", help="p50 at batch 1.")
 @click.option("--max-size-mb", type=float, metavar="X", help="On disk.")
-@job_options("epochs", "seed", "device")
+@job_options("epochs", "quantize_epochs", "seed", "device")
 @click.option("--allow-fallback", is_flag=True, help="Accept layers that run in another precision than intended.")
 @click.option("--speed-only", is_flag=True, help="Leave the weights untrained; nothing is said of accuracy.")
 @job_options("force")

@@ -51,6 +51,9 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
         "--observer", type=OneOf("observer", OBSERVERS), help="What takes ranges from calibration.  [minmax]"
     ),
     "epochs": click.option("--epochs", type=int, metavar="N", help="Of training, and again after pruning.  [30]"),
+    "quantize_epochs": click.option(
+        "--quantize-epochs", type=int, metavar="N", help="Of training with the rounding in place.  [0]"
+    ),
     "seed": click.option("--seed", type=int, metavar="N", help="Of all that is random.  [0]"),
     "device": click.option("--device", metavar="NAME", help="Where training runs: cpu, cuda.  [cpu]"),
     "force": click.option("--force", is_flag=True, help="Do finished stages again."),

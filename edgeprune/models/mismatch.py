@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -69,7 +68,7 @@ def mismatch(model: nn.Module, batches: Iterable[Mapping[str, Tensor]]) -> float
         for hook in hooks:
             hook.remove()
     distances = [_distance(layer, moments) for layer, moments in found.items() if isinstance(layer, _BatchNorm)]
-    deepest = distances[-math.ceil(DEEPEST * len(distances)) :]
+    deepest = distances[-max(round(DEEPEST * len(distances)), 1) :]
     return sum(deepest) / len(deepest) if deepest else None
 
 

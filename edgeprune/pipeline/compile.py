@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,10 +79,10 @@ def prepare(
 
 def stages(job: Job) -> assemble.Parts:
     """Every stage up to the bundle in order, each done once."""
-    from edgeprune.pipeline import artifact, assemble, lowered, network  # they import torch and onnx, if both are here
-    from edgeprune.pipeline.quantization import Quantization
+    # they import torch and onnx: not before both are here
+    from edgeprune.pipeline import artifact, assemble, lowered, network, precision
 
-    kept, suited = None, None
+    kept, suited, load = None, None, None
     if job.from_onnx:
         weights, dense = None, artifact.adopt(job, Path(job.recipe.model))
         kept, exported = artifact.given(job, Path(job.recipe.model)), dense
@@ -90,27 +91,32 @@ def stages(job: Job) -> assemble.Parts:
         suited = partial(network.check_suited, job, trained)
         dense = artifact.export(job, trained, partial(network.dense, job, trained))
         weights = network.recover(job, network.prune(job, trained))
-        exported = dense
+        exported, load = dense, partial(network.pruned, job, weights)
         if job.recipe.prune.pruner != "none":
-            exported = artifact.export(job, weights, partial(network.pruned, job, weights))
+            exported = artifact.export(job, weights, load)
     wanted = variants(job.target, job.backends, job.recipe.quantize.precision)
-    quantizes = kept is None and any(precision in QUANTIZED for _, precision in wanted)
-    quantization = Quantization(exported, artifact.ranges(job, exported, suited)) if quantizes else None
+    quantizes = kept is None and any(narrow in QUANTIZED for _, narrow in wanted)
+    quantization = precision.decide(job, dense, exported, load, suited) if quantizes else None
+    tuned = quantization
+    if quantization is not None and weights is not None and job.tunes:
+        better = network.tune(job, weights, quantization, job.recipe.quantize.precision)
+        tuned = replace(quantization, exported=artifact.export(job, better, partial(network.pruned, job, better)))
 
-    def variant(backend: str, precision: str) -> Stage:
-        if precision not in QUANTIZED:
-            return lowered.lower(job, exported, backend, precision)
-        if quantization is None:
+    def variant(backend: str, narrow: str) -> Stage:
+        if narrow not in QUANTIZED:
+            return lowered.lower(job, exported, backend, narrow)
+        if quantization is None or tuned is None:
             assert kept is not None
             return lowered.lower_given(job, kept, backend)
-        return lowered.lower_quantized(job, quantization, backend, precision)
+        asked = narrow == job.recipe.quantize.precision
+        return lowered.lower_quantized(job, tuned if asked else quantization, backend, narrow)
 
     return assemble.Parts(
         weights,
         dense,
         exported,
         lowered.lower(job, dense, "ort", "fp32"),
-        [(backend, precision, variant(backend, precision)) for backend, precision in wanted],
+        [(backend, narrow, variant(backend, narrow)) for backend, narrow in wanted],
     )
 
 

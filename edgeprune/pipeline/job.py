@@ -17,7 +17,7 @@ from edgeprune.data.splits import Splits
 from edgeprune.data.wordpiece import WordPiece
 from edgeprune.judge import REGRESSION
 from edgeprune.progress import Progress
-from edgeprune.recipe import Recipe
+from edgeprune.recipe import QUANTIZED, Recipe
 from edgeprune.targets.target import Target
 from edgeprune.tensor import TensorSpec
 
@@ -45,6 +45,12 @@ class Job:
     def from_onnx(self) -> bool:
         """Whether the model came as a graph, so that nothing is trained or pruned."""
         return self.recipe.is_graph
+
+    @property
+    def tunes(self) -> bool:
+        """Whether weights are trained on with rounding in place."""
+        part = self.recipe.quantize
+        return part.epochs > 0 and part.precision in QUANTIZED and not (self.untrained or self.from_onnx)
 
     @property
     def specs(self) -> tuple[TensorSpec, ...]:

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import onnx_ir as ir
 
-from edgeprune.backends import LOWER
-from edgeprune.backends.backend import Lowered
+from edgeprune.backends import LOAD, LOWER
+from edgeprune.backends.backend import Feeds, Lowered
+from edgeprune.bench import FLOAT_QDQ
 from edgeprune.bundle import LayerPlan
 from edgeprune.cache import Stage
+from edgeprune.data.preprocess import feeds
+from edgeprune.errors import MissingError, ModelError
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.quantized import given_layers
 from edgeprune.graph.save import write_onnx
+from edgeprune.graph.specs import tensor_specs
+from edgeprune.metrics import snr_db
 from edgeprune.pipeline.artifact import MODEL
 from edgeprune.pipeline.job import Job
-from edgeprune.pipeline.quantization import Quantization, flavour_of
-from edgeprune.quantize.flavour import Flavour, fitted, kernel
+from edgeprune.pipeline.quantization import Quantization
+from edgeprune.quantize.flavour import Flavour, fitted, flavour_for, kernel
 from edgeprune.quantize.spec import QuantPlan
 from edgeprune.registry import resolve
 
 VARIANT = "variant.json"
+SAMPLES = 4
+"""That a runtime must answer as its file says."""
+LEAST_SIGNAL_DB = 10.0
+"""Runtimes round differently, which leaves 20 dB and more; wrong numbers leave next to nothing."""
 
 
 def lower(job: Job, exported: Stage, backend: str, precision: str) -> Stage:
@@ -50,10 +59,11 @@ def lower_quantized(job: Job, quantization: Quantization, backend: str, precisio
     """A graph with Q/DQ pairs, each layer as `quantization` decided and the runtime can have it."""
 
     def work(folder: Path) -> None:
-        flavour, graph, source = flavour_of(job, backend), quantization.graph(), folder / "flavoured.onnx"
+        flavour, graph, source = flavour_for(backend, job.target), quantization.graph(), folder / "flavoured.onnx"
         plan = fitted(quantization.chosen(precision), graph, flavour)
         write_onnx(quantization.spelled(plan, flavour), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
+        _check_answers(job, source, lowered, backend, precision)
         source.unlink()
         _write_variant(folder, lowered, _intended(graph, plan, flavour))
 
@@ -64,6 +74,7 @@ def lower_quantized(job: Job, quantization: Quantization, backend: str, precisio
         "precision": precision,
         "target": job.target.model_dump(mode="json"),
     }
+    inputs["rows"] = job.splits.fingerprint("calibrate")
     return job.stage("lower", inputs, work, code=("quantize", "graph", "backends"))
 
 
@@ -73,10 +84,42 @@ def lower_given(job: Job, kept: Stage, backend: str) -> Stage:
     def work(folder: Path) -> None:
         source = kept.folder / MODEL
         lowered = resolve(LOWER, backend, "backend")(source, job.target, "int8", folder)
+        _check_answers(job, source, lowered, backend, "int8")
         _write_variant(folder, lowered, given_layers(read_onnx(source)))
 
     inputs = {"given": kept, "backend": backend, "target": job.target.model_dump(mode="json")}
     return job.stage("lower", inputs, work, code=("graph", "backends"))
+
+
+def _check_answers(job: Job, source: Path, lowered: Lowered, backend: str, precision: str) -> None:
+    """Refuse a file from which a runtime that is here computes something else than its Q/DQ pairs say.
+
+    Seen: ONNX Runtime 1.31 with scales along a weight's inputs, or a Gemm's bias in other steps than input x weight;
+    OpenVINO 2026.4 behind a ReduceMax. All of them ran without a word.
+    """
+    if backend not in LOAD:
+        return
+    given = feeds(tensor_specs(read_onnx(source).graph.inputs), job.tensors("calibrate", SAMPLES), job.splits.info.name)
+    try:
+        found = _answers(lowered.files, lowered.options, backend, given)
+    except MissingError:  # the runtime is not here
+        return
+    expected = _answers({"model": source}, FLOAT_QDQ, "ort", given)
+    signal = {name: snr_db(expected[name], found[name]) for name in expected}
+    worst = min(signal, key=lambda name: signal[name])
+    if signal[worst] < LEAST_SIGNAL_DB:
+        raise ModelError(
+            f"{backend}-{precision}: {backend} computes something else from the file than its Q/DQ pairs say: '{worst}'"
+            f" has a signal-to-noise ratio of {signal[worst]:.1f} dB on {SAMPLES} samples, {LEAST_SIGNAL_DB:g} is the"
+            " least: choose another --backend"
+        )
+
+
+def _answers(files: Mapping[str, Path], options: Mapping[str, str], backend: str, given: Feeds) -> Feeds:
+    batch = len(next(iter(given.values())))
+    with resolve(LOAD, backend, "runtime")(files, options, threads=1, batch=batch) as runner:
+        found: Feeds = runner.infer(given)
+    return found
 
 
 def _write_variant(folder: Path, lowered: Lowered, layers: Iterable[LayerPlan]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeprune.backends import LOAD
@@ -18,25 +21,103 @@ from edgeprune.bundle import Task, sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds
+from edgeprune.errors import ModelError
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
-from edgeprune.metrics import agreement, snr_db
-from edgeprune.pipeline.artifact import MODEL, read_facts
+from edgeprune.metrics import Interval, agreement, snr_db
+from edgeprune.pipeline.artifact import MODEL, ranges, read_facts, read_ranges
 from edgeprune.pipeline.job import Job
-from edgeprune.pipeline.quantization import Quantization, flavour_of
+from edgeprune.pipeline.quantization import Quantization, first_backend
+from edgeprune.quantize.candidates import nearest
+from edgeprune.quantize.divergence import divergence
+from edgeprune.quantize.flavour import flavour_for
+from edgeprune.quantize.likelihood import likelihoods
 from edgeprune.quantize.options import options_of
 from edgeprune.quantize.plan_file import PLAN, read_plan, write_plan
 from edgeprune.quantize.search import Tried, best_within_size, smallest_within
-from edgeprune.quantize.sensitivity import read_sensitivity
+from edgeprune.quantize.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
 from edgeprune.quantize.spec import QuantPlan
 from edgeprune.registry import resolve
 from edgeprune.results import MB
 
+SENSITIVITY = "sensitivity.json"
 TRIED = "tried.json"
 BATCH = 32
+MOST_SAMPLES = 256
+"""That sensitivity looks at: a few hundred rank the layers as well as all would."""
 
 Outputs = Mapping[str, NDArray[Any]]
+
+
+def decide(
+    job: Job,
+    dense: Stage,
+    exported: Stage,
+    load: Callable[[], Any] | None,
+    suited: Callable[[], float | None] | None,
+) -> Quantization:
+    """All that the quantized variants of a graph depend on; `load` gives the module it came from, if there is one."""
+    found = Quantization(exported, ranges(job, exported, suited))
+    if job.recipe.quantize.precision != "mixed":
+        return found
+    file = job.recipe.quantize.plan
+    chosen = given_plan(job, exported, file) if file else plan(job, dense, found, sensitivity(job, found, load))
+    return replace(found, plan=chosen)
+
+
+def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | None) -> Stage:
+    """What each precision of each layer is predicted to cost; `load` gives the module, if there is one.
+
+    From the curvature of the loss where a module is at hand and its weights are those of the graph, else from runs of
+    the graph.
+    """
+
+    def work(folder: Path) -> None:
+        facts, graph = read_facts(quantization.exported), quantization.graph()
+        samples = min(MOST_SAMPLES, len(job.splits.digests["calibrate"]))
+        given = feeds(facts.inputs, job.tensors("calibrate", samples), job.splits.info.name)
+        answers = _answers(quantization.exported.folder / MODEL, {}, _parts(given))
+        by_output = likelihoods(job.splits.info.task, answers, is_probability=facts.threshold > 0)
+        measure = partial(
+            _measured,
+            graph=graph,
+            feeds=given,
+            candidates=nearest(graph),
+            likelihoods=by_output,
+            random=np.random.default_rng(job.recipe.seed),
+            ranges=read_ranges(quantization.ranges),
+            progress=job.progress,
+        )
+        write_sensitivity(measure(None if load is None else load(), say=job.progress.say), folder / SENSITIVITY)
+
+    inputs = {
+        "model": quantization.exported,
+        **quantization.inputs("int4"),
+        "rows": job.splits.fingerprint("calibrate"),
+        "preprocess": job.splits.preprocess.to_json(),
+        "task": job.splits.info.task,
+        "module": load is not None,
+        "seed": job.recipe.seed,
+    }
+    return job.stage("sensitivity", inputs, work, code=("quantize", "graph", "backends", "models", "data"))
+
+
+def _measured(model: Any, *, graph: ir.Model, say: Callable[[str], None], **how: Any) -> Sensitivity:
+    from edgeprune.quantize.curvature import curvature  # imports torch, which a graph alone does not need
+
+    if model is not None:
+        try:
+            return curvature(model, graph, **how)
+        except ModelError as error:
+            say(f"sensitivity: {error}: taken from the graph alone")
+    return divergence(graph, **how)
+
+
+def _parts(given: Feeds) -> Iterator[Feeds]:
+    count = len(next(iter(given.values())))
+    for start in range(0, count, BATCH):
+        yield {name: array[start : start + BATCH] for name, array in given.items()}
 
 
 def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage) -> Stage:
@@ -47,7 +128,7 @@ def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage)
     exported, budgets = quantization.exported, job.recipe.budgets
 
     def work(folder: Path) -> None:
-        graph, known = quantization.graph(), read_sensitivity(sensitivity.folder / "sensitivity.json").layers
+        graph, known = quantization.graph(), read_sensitivity(sensitivity.folder / SENSITIVITY).layers
         options = {
             one.weight: options_of(one, known[one.weight].losses, known[one.weight].channels)
             for one in weighted_layers(graph)
@@ -99,8 +180,8 @@ def _verifier(
     job: Job, dense: Stage, quantization: Quantization, scratch: Path
 ) -> Callable[[QuantPlan], tuple[float, int]]:
     """Makes a plan's file for the first of the target's runtimes, and has it answer the samples that select."""
-    backend = next(name for name in job.target.backends if job.backends is None or name in job.backends)
-    flavour, options = flavour_of(job, backend), {} if backend == "ort" and job.target.local else FLOAT_QDQ
+    backend = first_backend(job)
+    flavour, options = flavour_for(backend, job.target), {} if backend == "ort" and job.target.local else FLOAT_QDQ
     specs, split = read_facts(quantization.exported).inputs, job.splits.info.name
 
     def batches() -> Iterator[Feeds]:
@@ -114,14 +195,17 @@ def _verifier(
     def verify(plan: QuantPlan) -> tuple[float, int]:
         write_onnx(quantization.spelled(plan, flavour), file)
         points = lost(_answers(file, options, batches()))
-        job.progress.say(f"plan: {file.stat().st_size / 1e3:,.0f} kB loses {points:.2f} points on the select split")
+        job.progress.say(
+            f"plan: {file.stat().st_size / 1e3:,.0f} kB loses up to {points:.2f} points on the select split"
+        )
         return points, file.stat().st_size
 
     return verify
 
 
 def _loss_of(job: Job, threshold: float, reference: Outputs) -> Callable[[Outputs], float]:
-    """Points that outputs lose against the reference.
+    """Points that outputs lose against the reference, plus a standard error: what is chosen on some samples for losing
+    little on them loses more on others.
 
     Without labels they are the percentage of samples that are answered otherwise, or of the power that is noise where
     answers are no classes.
@@ -130,11 +214,16 @@ def _loss_of(job: Job, threshold: float, reference: Outputs) -> Callable[[Output
     judging = judge(job.splits, "select", task)
     if judging is not None:
         metric, before = judging.metrics[0], judging.answers(reference)
-        return lambda outputs: 100 * judging.drop(metric, before, judging.answers(outputs)).estimate
+        return lambda outputs: _with_margin(judging.drop(metric, before, judging.answers(outputs)))
     scores = next((name for name, array in reference.items() if array.ndim == 2 and array.shape[1] > 1), None)
     if scores is not None:
         return lambda outputs: 100 * (1 - agreement(reference[scores], outputs[scores]))
     return lambda outputs: max(100 * 10 ** (-snr_db(reference[name], outputs[name]) / 10) for name in reference)
+
+
+def _with_margin(drop: Interval) -> float:
+    """An interval at 95 % reaches two standard errors up."""
+    return 100 * (drop.estimate + (drop.high - drop.estimate) / 2)
 
 
 def _answers(file: Path, options: Mapping[str, str], batches: Iterator[Feeds]) -> dict[str, NDArray[Any]]:

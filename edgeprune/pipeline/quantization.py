@@ -10,7 +10,7 @@ from edgeprune.cache import Stage
 from edgeprune.graph.load import read_onnx
 from edgeprune.pipeline.artifact import MODEL, read_ranges
 from edgeprune.pipeline.job import Job
-from edgeprune.quantize.flavour import Flavour, flavour_for
+from edgeprune.quantize.flavour import Flavour
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import PLAN, read_plan
 from edgeprune.quantize.qdq import emit
@@ -51,6 +51,6 @@ class Quantization:
         return emit(self.graph(), plan, read_ranges(self.ranges), flavour)
 
 
-def flavour_of(job: Job, backend: str) -> Flavour:
-    """The dialect that the job's target wants of a runtime."""
-    return flavour_for(backend, job.target)
+def first_backend(job: Job) -> str:
+    """The runtime that stands for all where one file must do: plans are verified and weights tuned in its dialect."""
+    return next(name for name in job.target.backends if job.backends is None or name in job.backends)

@@ -11,6 +11,7 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 import torch
+from torch import nn
 
 from edgeprune.backends.backend import Feeds
 from edgeprune.data.datasets import describe, read
@@ -28,6 +29,8 @@ class Digits:
     """The cnn of the zoo after a few epochs, with what judges it."""
 
     file: Path
+    module: nn.Module
+    """What it was exported from."""
     calibration: np.ndarray
     """[128, 1, 8, 8], preprocessed."""
     images: np.ndarray
@@ -57,7 +60,7 @@ def digits(tmp_path_factory) -> Digits:
     calibration = preprocess(read(info.splits["calibrate"], info).columns)["image"]
     report = read(info.splits["report"], info)
     ranges = calibrate(file, in_batches(calibration, 32))
-    return Digits(file, calibration, preprocess(report.columns)["image"], report.labels, ranges)
+    return Digits(file, model, calibration, preprocess(report.columns)["image"], report.labels, ranges)
 
 
 @pytest.fixture(scope="session")

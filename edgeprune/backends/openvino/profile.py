@@ -17,6 +17,7 @@ RECURRENT = ("LSTM", "GRU", "RNN")
 SEQUENCES = ("RNNSeq", "RNNCell")
 """What OpenVINO runs them as, one for each direction."""
 
+_FOLDED = re.compile(r"/(cast|reorder)$")  # the last node that unpacked a weight stored in 4 bits
 _PART_OF = re.compile(r"^(.*?)(?:/WithoutBiases)?(?:/Dequantization\w+)?$")  # a node split into product, scale and bias
 
 
@@ -29,7 +30,9 @@ def effective(evidence: Mapping[str, Any], layers: Sequence[LayerPlan]) -> tuple
     """
     nodes = {node["name"]: node for node in evidence["nodes"]}
     hint = str(evidence["hint"])
-    by_weight = {weight: (node, nodes[weight]) for node in _work(nodes) for weight in _weights(node, nodes)}
+    by_weight = {
+        _FOLDED.sub("", str(const["name"])): (node, const) for node in _work(nodes) for const in _weights(node, nodes)
+    }
     by_name = {_PART_OF.sub(r"\1", name): (node, None) for node in _work(nodes) for name in node["layers"]}
     found = [by_weight.get(plan.weight) or by_name.get(plan.name) for plan in layers]
     nameless = [index for index, plan in enumerate(layers) if plan.op in RECURRENT and found[index] is None]
@@ -54,14 +57,14 @@ def _work(nodes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     return (node for node in nodes.values() if node["type"] not in {"Input", "Output", "Const", *MOVES})
 
 
-def _weights(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> Iterator[str]:
-    """Names of the constants that `node` reads, some of them moved on the way."""
+def _weights(node: Mapping[str, Any], nodes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The constants that `node` reads, some of them moved on the way."""
     for name in node["inputs"]:
         source = nodes.get(name)
         while source is not None and source["type"] in MOVES:
             source = nodes.get(source["inputs"][0])
         if source is not None and source["type"] == "Const":
-            yield source["name"]
+            yield source
 
 
 def _layer(
