@@ -30,10 +30,12 @@ def node_macs(node: ir.Node) -> int:
         "Gemm": _product,
         "MatMul": _product,
         "LSTM": _recurrence,
+        "DynamicQuantizeLSTM": _recurrence,
         "GRU": _recurrence,
         "RNN": _recurrence,
     }.get(node.op_type)
-    return 0 if count is None or node.domain != "" else count(node)
+    known = node.domain == "" or node.op_type == "DynamicQuantizeLSTM"
+    return 0 if count is None or not known else count(node)
 
 
 def _convolution(node: ir.Node) -> int:

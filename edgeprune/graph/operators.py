@@ -54,8 +54,10 @@ ELEMENTWISE = frozenset(
 )
 ALONG = SILENT | MOVES | ELEMENTWISE
 """What is done along with the operator before it: on its numbers as they come, or where they lie."""
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"})
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"})
 CHANNELS_SECOND = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
+SAME = {"DynamicQuantizeLSTM": "LSTM"}
+"""What an operator is called in float."""
 WIDTHS = {"int8": 1, "int4": 1, "bf16": 2, "fp32": 4}
 """Of a number as a kernel of this precision reads it."""
 
@@ -182,7 +184,7 @@ def _data_and_weight(head: ir.Node, heads: Mapping[ir.Node, ir.Node]) -> tuple[t
 def _kind(head: ir.Node, weight: tuple[int, ...]) -> str:
     """The operator with what decides about its kernel."""
     if head.op_type not in {"Conv", "ConvTranspose"} or not weight:
-        return head.op_type
+        return SAME.get(head.op_type, head.op_type)
     stride = head.attributes.get_ints("strides", [1])
     groups = head.attributes.get_int("group", 1)
     apart = "" if groups == 1 else " depthwise" if weight[1] == 1 else f" in {groups} groups"

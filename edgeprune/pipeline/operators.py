@@ -17,7 +17,7 @@ from edgeprune.backends import EFFECTIVE, TIMES
 from edgeprune.bundle import Bundle, Variant
 from edgeprune.errors import EdgePruneError, MissingError, OutputError
 from edgeprune.graph.load import read_onnx
-from edgeprune.graph.operators import Operator, operators, parts
+from edgeprune.graph.operators import Operator, operators
 from edgeprune.graph.pin import pinned
 from edgeprune.graph.specs import tensor_specs
 from edgeprune.latency_table import (
@@ -218,7 +218,7 @@ def shared_out(backend: str, evidence: Mapping[str, Any], graph: Sequence[Operat
         excess_us = sum(node["us"] for node in kernels) - 1e3 * ms
         added_us = max(0.0, excess_us / len(kernels))
         true = [{**node, "us": max(node["us"] - added_us, LEAST_SHARE * node["us"])} for node in kernels]
-        us = resolve(TIMES, backend, "runtime")({**evidence, "nodes": true}, parts(graph))
+        us = resolve(TIMES, backend, "runtime")({**evidence, "nodes": true}, graph)
     scale = ms / sum(us.values())
     return {name: scale * found for name, found in us.items()}
 

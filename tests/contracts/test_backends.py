@@ -16,7 +16,7 @@ import pytest
 from edgeprune.backends import EFFECTIVE, LOAD, LOWER, TIMES
 from edgeprune.errors import ConfigError, CorruptError, DataError, MissingError
 from edgeprune.graph.load import read_onnx
-from edgeprune.graph.operators import operators, parts
+from edgeprune.graph.operators import operators
 from edgeprune.registry import resolve
 from edgeprune.targets.load import load_target
 
@@ -128,7 +128,7 @@ def test_times_name_the_operator_that_takes_them(backend, open_file, big_model):
     found = operators(read_onnx(big_model))
     with open_file(big_model) as runner:
         profile = runner.profile([{"image": np.zeros((1, 16, 64, 64), np.float32)}], 0.1)
-    us = resolve(TIMES, backend, "runtime")(profile, parts(found))
+    us = resolve(TIMES, backend, "runtime")(profile, found)
     assert us.keys() <= {"wide", "thin", "pool"}
     assert us["wide"] > us["thin"] > us["pool"] / 4  # 6 times as much arithmetic
     assert sum(us.values()) == pytest.approx(sum(node["us"] for node in profile["nodes"]))
@@ -269,7 +269,7 @@ from pathlib import Path
 import numpy as np
 from edgeprune.backends import LOAD
 from edgeprune.graph.load import read_onnx
-from edgeprune.graph.operators import operators, parts
+from edgeprune.graph.operators import operators
 from edgeprune.registry import resolve
 allowed = os.sched_getaffinity(0)
 files, options = {{"model": Path({str(lowered.files["model"])!r})}}, {lowered.options!r}

@@ -11,6 +11,7 @@ from edgeprune.latency_table import Entry, Key, LatencyTable
 from edgeprune.quantize.flavour import FLAVOURS
 from edgeprune.quantize.latency import deciding, layer_latencies, predict
 from edgeprune.quantize.plan import uniform_plan
+from edgeprune.quantize.recurrent import quantize_lstm
 from edgeprune.quantize.spec import LayerQuant, QuantPlan
 
 TEXT = """(float[batch,8,8,8] x) => (float[batch,10] y) {
@@ -96,3 +97,14 @@ def test_other_widths_are_interpolated(model, parse):
     whole = sum(true(one, "int8") for one in operators(model))
     assert 0 < found.interpolated < 1
     assert abs(found.ms - own) < abs(whole - own)
+
+
+def test_an_integer_lstm_is_the_float_one_in_another_precision(parse):
+    text = "(float[3,1,4] x) => (float[3,1,1,2] y) { [lstm] y = LSTM<hidden_size=2>(x, w, r) }"
+    model = parse(text, w=np.ones((1, 8, 4), np.float32), r=np.ones((1, 8, 2), np.float32))
+    (real,) = operators(model)
+    assert (real.kind, real.shapes, real.macs) == ("LSTM", "3x1x4 > 3x1x1x2", 3 * (4 + 2) * 8)
+    quantize_lstm(model, model.graph[0], 127, four=False)
+    (integer,) = operators(model)
+    assert (integer.name, integer.kind, integer.shapes) == (real.name, real.kind, real.shapes)
+    assert integer.work("int8") == real.work("int8")

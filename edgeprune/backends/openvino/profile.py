@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeprune.backends.attribution import attributed
 from edgeprune.bundle import LayerPlan
+from edgeprune.graph.operators import Operator, parts
 from edgeprune.results import Layer
 
 PRECISIONS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "I8": "int8", "i8": "int8", "u8": "int8"}
@@ -44,13 +45,20 @@ def effective(evidence: Mapping[str, Any], layers: Sequence[LayerPlan]) -> tuple
     return tuple(_layer(plan, one, hint, runtime) for plan, one in zip(layers, found, strict=True))
 
 
-def times(evidence: Mapping[str, Any], parts: Mapping[str, str]) -> dict[str, float]:
-    """Microseconds by operator of the graph, of which `parts` names all nodes and values."""
-    kernels = (
-        ([_PART_OF.sub(r"\1", one) for one in (node["name"], *node["layers"])], node["us"])
-        for node in evidence["nodes"]
-    )
-    return attributed(kernels, parts)
+def times(evidence: Mapping[str, Any], graph: Sequence[Operator]) -> dict[str, float]:
+    """Microseconds by operator of the graph.
+
+    Recurrent layers lose their names; where each of them may have as many kernels, they have them in order.
+    """
+    recurrent = [one.name for one in graph if one.kind.startswith(RECURRENT)]
+    sequences = [node["name"] for node in evidence["nodes"] if node["type"] in SEQUENCES]
+    each = len(sequences) // len(recurrent) if recurrent and len(sequences) % len(recurrent) == 0 else 0
+    named = {name: recurrent[index // each] for index, name in enumerate(sequences)} if each else {}
+    kernels = []
+    for node in evidence["nodes"]:
+        names = [_PART_OF.sub(r"\1", one) for one in (node["name"], *node["layers"])]
+        kernels.append(([*names, *([named[node["name"]]] if node["name"] in named else [])], node["us"]))
+    return attributed(kernels, parts(graph))
 
 
 def _work(nodes: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -95,36 +95,33 @@ class OpenVinoRunner:
         """The evidence with the time of every operator, in models compiled anew that count it; see `Runner`.
 
         OpenVINO tells but the mean over all inferences of a compiled model, and one interrupt spoils that of the
-        operator it hits: so several are compiled, and the median counts.
+        operator it hits: so several are compiled, and the median counts. Some names have a number in them that is
+        another in each, so an operator is known by its place.
         """
-        windows: list[dict[str, float]] = []
         stop, every = perf_counter() + seconds, itertools.cycle(batches)
+        windows: list[NDArray[np.float64]] = []
         while len(windows) < LEAST_WINDOWS or perf_counter() < stop:
-            windows.append(self._window(every))
-        described = self.evidence()
+            properties = {**self._properties, COUNT: "YES"}
+            with OpenVinoRunner(self._model, properties, self._dimensions, self._batch) as counting:
+                windows.append(counting._window(every))
+                names = [one.node_name for one in counting._request.get_profiling_info()]
+                described = counting.evidence()
+        us = np.median(windows, axis=0)
         nodes = {node["name"]: node for node in described["nodes"]}
-        counted = list(dict.fromkeys(name for window in windows for name in window if name in nodes))
-        timed = {name: float(np.median([window.get(name, CUT_OFF_US) for window in windows])) for name in counted}
-        return {**described, "nodes": [{**nodes[name], "us": us} for name, us in timed.items()]}
+        timed = [(nodes[name], float(one)) for name, one in zip(names, us, strict=True) if name in nodes and one > 0]
+        return {**described, "nodes": [{**node, "us": one} for node, one in timed]}
 
-    def _window(self, batches: Iterator[Feeds]) -> dict[str, float]:
-        """By operator, in order, its mean microseconds in a model compiled anew, without the first, cold inferences."""
-        properties = {**self._properties, COUNT: "YES"}
-        with OpenVinoRunner(self._model, properties, self._dimensions, self._batch) as counting:
-            cold, warm = counting._counted(batches, COLD_RUNS), counting._counted(batches, WARM_RUNS)
-        runs = COLD_RUNS + WARM_RUNS
-        return {
-            name: max(0.0, (runs * us - COLD_RUNS * cold.get(name, CUT_OFF_US)) / WARM_RUNS)
-            for name, us in warm.items()
-        }
+    def _window(self, batches: Iterator[Feeds]) -> NDArray[np.float64]:
+        """Mean microseconds of each operator by its place, without the first, cold inferences."""
+        cold, warm = self._counted(batches, COLD_RUNS), self._counted(batches, WARM_RUNS)
+        us = ((COLD_RUNS + WARM_RUNS) * warm - COLD_RUNS * cold) / WARM_RUNS
+        return np.where(warm > 0, np.maximum(us, 0) + CUT_OFF_US, 0)
 
-    def _counted(self, batches: Iterator[Feeds], runs: int) -> dict[str, float]:
-        """By operator that was executed, in order: its mean microseconds over all inferences, after `runs` more."""
+    def _counted(self, batches: Iterator[Feeds], runs: int) -> NDArray[np.float64]:
+        """Mean microseconds of each operator over all inferences, after `runs` more; 0 where it is done in another."""
         for _ in range(runs):
             self.infer(next(batches))
-        executed = ov.ProfilingInfo.Status.EXECUTED
-        counts = [one for one in self._request.get_profiling_info() if one.status == executed]
-        return {one.node_name: one.real_time.total_seconds() * 1e6 + CUT_OFF_US for one in counts}
+        return np.array([one.real_time.total_seconds() * 1e6 for one in self._request.get_profiling_info()])
 
     def close(self) -> None:
         """Give the compiled model back."""

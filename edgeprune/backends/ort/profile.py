@@ -8,6 +8,7 @@ from typing import Any
 
 from edgeprune.backends.attribution import attributed
 from edgeprune.bundle import LayerPlan
+from edgeprune.graph.operators import Operator, parts
 from edgeprune.results import Layer
 
 PRECISIONS = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16", "uint8": "int8", "int8": "int8"}
@@ -39,10 +40,10 @@ def effective(evidence: Mapping[str, Any], layers: Sequence[LayerPlan]) -> tuple
     return tuple(_layer(plan, executed.get(plan.name), runtime) for plan in layers)
 
 
-def times(evidence: Mapping[str, Any], parts: Mapping[str, str]) -> dict[str, float]:
-    """Microseconds by operator of the graph, of which `parts` names all nodes and values."""
+def times(evidence: Mapping[str, Any], graph: Sequence[Operator]) -> dict[str, float]:
+    """Microseconds by operator of the graph."""
     kernels = ((_FUSED_NAME.sub(r"\1", node["name"]).removesuffix("_nchwc"), node["us"]) for node in evidence["nodes"])
-    return attributed((((name,), us) for name, us in kernels), parts)
+    return attributed((((name,), us) for name, us in kernels), parts(graph))
 
 
 def _layer(plan: LayerPlan, node: Mapping[str, Any] | None, runtime: str) -> Layer:

@@ -5,9 +5,10 @@ import pytest
 
 pytest.importorskip("openvino")
 
-from edgeprune.backends.openvino.profile import effective
+from edgeprune.backends.openvino.profile import effective, times
 from edgeprune.backends.openvino.run import load
 from edgeprune.bundle import LayerPlan
+from edgeprune.graph.operators import Operator
 from edgeprune.worker.probe import probe
 
 MLP = """g (float[batch,{a}] x) => (float[batch,{c}] y) {{
@@ -112,3 +113,16 @@ def test_a_layer_that_nothing_tells_of_is_unknown(float_model):
     layer = effective(evidence(float_model), (LayerPlan("elsewhere", "Gemm", "w9", "int8"),))[0]
     assert layer.effective == "unknown"
     assert layer.fell_back
+
+
+def test_recurrent_layers_get_their_times_in_order():
+    def kernel(name, type_, us):
+        return {"name": name, "type": type_, "layers": [name], "us": us}
+
+    def operator(name, kind):
+        return Operator(name, kind, "", frozenset({name}), "", 1, 1, 1, 1)
+
+    graph = [operator("table", "Gather"), operator("first", "LSTM"), operator("second", "LSTM + Add")]
+    nodes = [kernel("table", "Gather", 1.0), *(kernel(f"LSTMSequence_{i}", "RNNSeq", 10.0 * i) for i in (1, 2, 3, 4))]
+    assert times({"nodes": nodes}, graph) == {"table": 1.0, "first": 30.0, "second": 70.0}  # two directions each
+    assert times({"nodes": nodes[:-1]}, graph) == {"table": 61.0}  # nothing tells whose they are
