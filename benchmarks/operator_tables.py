@@ -68,8 +68,8 @@ def rows(network: str, bundle: Bundle, table: LatencyTable, known: Collection[st
     """Each of its variants beside what is foretold of it by what was measured in the `known` bundles alone."""
     target = load_target(TARGET)
     others = replace(table, entries=tuple(one for one in table.entries if _bundle(one) in known))
-    for variant in bundle.core.variants:
-        if variant.precision not in ("fp32", "int8"):
+    for variant in {one.name: one for one in (bundle.core.baseline, *bundle.core.variants)}.values():
+        if variant.name == "baseline" or variant.precision not in ("fp32", "int8"):
             continue
         model = read_onnx(bundle.files(bundle.variant(f"{variant.backend}-fp32"))["model"])
         plan, flavour = uniform_plan(model, variant.precision), flavour_for(variant.backend, target)
