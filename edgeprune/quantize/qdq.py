@@ -53,6 +53,7 @@ def emit(
     }
     weights = [name for name, layer in layers.items() if layer.precision != "fp32" and name not in blocks]
     placement = place(quantized, set(weights), add_absorbs=flavour.add_absorbs)
+    ranges = _with_moved(ranges, quantized)
     if missing := [name for name in placement.own if name not in ranges]:
         raise ConfigError(f"no range is known for {', '.join(missing)}: calibrate this model again")
     qparams = {name: flavour.activation(ranges[name]) for name in placement.own}
@@ -68,6 +69,12 @@ def emit(
     for name in [name for name, value in graph.initializers.items() if not value.uses()]:
         del graph.initializers[name]
     return quantized
+
+
+def _with_moved(ranges: Mapping[str, Range], model: ir.Model) -> dict[str, Range]:
+    """Ranges also of what only moves a value that has one: behind a layer in float it is quantized on its own."""
+    shared = place(model, {layer.weight for layer in weighted_layers(model)}, add_absorbs=False).shared
+    return {name: ranges[source] for name, source in shared.items() if source in ranges} | dict(ranges)
 
 
 def _quantize_activations(

@@ -276,3 +276,15 @@ def test_nothing_between_the_layers_runs_in_float(digits, tmp_path):
     floats = [node["op"] for node in nodes if "float" in node["inputs"][:1]]
     assert floats == ["QuantizeLinear"]  # of the input
     assert Counter(node["op"] for node in nodes)["DequantizeLinear"] == 0
+
+
+@EVERY_FLAVOUR
+def test_every_choice_of_layers_that_stay_in_float_can_be_emitted(digits, residual, flavour):
+    """What follows a layer in float, and a pool behind it, is quantized for the next layer on its own."""
+    for subject in (digits, residual):
+        weights = [layer.weight for layer in weighted_layers(subject.model)]
+        for chosen in range(2 ** len(weights)):
+            floats = {weight for bit, weight in enumerate(weights) if chosen >> bit & 1}
+            layers = {weight: LayerQuant("fp32" if weight in floats else "int8") for weight in weights}
+            model = emit(subject.model, QuantPlan(layers), subject.ranges, FLAVOURS[flavour])
+            onnx.checker.check_model(ir.to_proto(model), full_check=True)
