@@ -61,7 +61,7 @@ def lower_quantized(job: Job, quantization: Quantization, backend: str, precisio
     def work(folder: Path) -> None:
         flavour, graph, source = flavour_for(backend, job.target), quantization.graph(), folder / "flavoured.onnx"
         plan = fitted(quantization.chosen(precision), graph, flavour)
-        write_onnx(quantization.spelled(plan, flavour), source)
+        write_onnx(quantization.spelled(plan, flavour, precision), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
         _check_answers(job, source, lowered, backend, precision)
         source.unlink()
