@@ -12,7 +12,7 @@ around another goal, with H = E[x~ x~^T]:
 
 AdaRound descends along a gradient through relaxed roundings. Here weights are rounded one input at a time, and what one
 leaves over is made up for by those still to come (Frantar et al., "GPTQ: Accurate Post-Training Quantization for
-Generative Pre-trained Transformers", 2023): it ends as low, in a fiftieth of the time, and without chance.
+Generative Pre-trained Transformers", 2023): it ends as low, in a fraction of the time, and without chance.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def round_weights(
 def best_scale(weight: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
     """The scale [C] at which rounding the rows of `weight` [C, K] to the nearest leaves the smallest squared error.
 
-    Four bits are better spent on the many small weights than on reaching the largest.
+    Rounding for outputs starts best from it: what it cuts off the largest weights, others make up for. Rounding to the
+    nearest does not: there the scale of the largest weight loses less.
     """
     full = np.abs(weight).max(axis=1) / limit
     tried = [np.maximum(share * full, SMALLEST_SCALE).astype(np.float32).astype(np.float64) for share in SHARES]
