@@ -9,7 +9,8 @@ Replacement from a Finite Universe", 1952).
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from edgeprune.graph.save import write_onnx
 from edgeprune.progress import SILENT, Progress
 from edgeprune.quantize.candidates import Candidates
 from edgeprune.quantize.constants import array
-from edgeprune.quantize.likelihood import Likelihood, divergence_of
+from edgeprune.quantize.likelihood import Likelihood, Outputs, divergence_of
 from edgeprune.quantize.one_quantized import OneQuantized
 from edgeprune.quantize.sensitivity import PRECISIONS, LayerSensitivity, Sensitivity
 from edgeprune.quantize.spec import Range
@@ -33,6 +34,8 @@ from edgeprune.registry import resolve
 BATCH = 32
 PASSES = 3
 """As many forward passes over all samples may be spent, one of them in float."""
+LEAST = 0.1
+"""What a sample that the model is sure of keeps of an equal chance: so none counts more than ten times."""
 
 
 def divergence(
@@ -48,73 +51,75 @@ def divergence(
 ) -> Sensitivity:
     """Of every layer: the divergence from the float model, as a mean over samples.
 
-    `feeds`: samples [N, ...] of each input, of which the last few may be left out; `likelihoods`: of the outputs that
-    count; `ranges`: those of a calibration, where inputs are to be quantized too. There are at most `passes` x N runs,
-    or one for each layer and precision where that is more.
+    `feeds`: samples [N, ...] of each input; `likelihoods`: of the outputs that count; `ranges`: those of a calibration,
+    where inputs are to be quantized too. There are `passes` x N runs, or N and one for each layer and precision where
+    that is more.
     """
     layers = {layer.weight: layer for layer in weighted_layers(model)}
-    pairs = [(weight, precision) for weight in layers for precision in PRECISIONS]
-    parts, size = _even_parts(len(next(iter(feeds.values()))))
-    samples = parts * size
-    z, powers = _in_float(model, feeds, list(layers.values()), parts, size)
-    count = min(int((passes - 1) * samples / len(pairs)), samples)
-    chances = _chances(z, likelihoods) if count < samples else np.full(samples, 1 / samples)
-    drawn = _draw(chances, *_even_parts(max(count, 1)), random)
-
-    losses = dict.fromkeys(pairs, 0.0)
-    with (
-        progress.task("sensitivity", total=len(pairs)) as task,
-        OneQuantized(model, candidates, ranges, batch=drawn.shape[1]) as graph,
-    ):
-        for weight, precision in pairs:
-            for rows in drawn:
-                other = graph.outputs({name: x[rows] for name, x in feeds.items()}, weight, precision)
-                each = divergence_of(likelihoods, {name: one[rows] for name, one in z.items()}, other)
-                losses[weight, precision] += float((each / chances[rows]).sum()) / (drawn.size * samples)
-            task.advance()
+    samples = len(next(iter(feeds.values())))
+    z, powers = _in_float(model, feeds, layers.values())
+    spent = _parts(np.arange(samples)).size
+    count = max(int((passes * samples - spent) / (len(layers) * len(PRECISIONS))), 1)
+    if count >= samples:
+        rows, chances = np.arange(samples), np.full(samples, 1 / samples)
+    else:
+        chances = _chances(z, likelihoods)
+        rows = _draw(chances, count, random)
 
     found = {}
-    for weight, layer in layers.items():
-        of_layer = {precision: losses[weight, precision] for precision in PRECISIONS}
-        of_channels = {
-            precision: loss * _shares(model, layer, candidates, precision, powers.get(weight))
-            for precision, loss in of_layer.items()
-        }
-        found[weight] = LayerSensitivity(of_layer, of_channels["int4"] - of_channels["int8"])
-    return Sensitivity(found, "divergence", samples + drawn.size * len(pairs))
+    exact = {name: one[rows] for name, one in z.items()}
+    with (
+        progress.task("sensitivity", total=len(layers)) as task,
+        OneQuantized(model, candidates, ranges, batch=_parts(rows).shape[1]) as graph,
+    ):
+        for weight, layer in layers.items():
+            losses = {}
+            for precision in PRECISIONS:
+                other = _run(partial(graph.outputs, weight=weight, precision=precision), feeds, rows)
+                each = divergence_of(likelihoods, exact, other)
+                losses[precision] = float((each / chances[rows]).mean()) / samples
+            int8, int4 = (losses[one] * _shares(model, layer, candidates, one, powers) for one in ("int8", "int4"))
+            found[weight] = LayerSensitivity(losses, int4 - int8)
+            task.advance()
+    return Sensitivity(found, "divergence", spent + _parts(rows).size * len(layers) * len(PRECISIONS))
 
 
-def _even_parts(count: int) -> tuple[int, int]:
-    """How many parts of how many samples, at most BATCH, hold nearly all: runs of one size share a session."""
-    parts = -(-count // BATCH)
-    return parts, count // parts
+def _parts(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Samples in parts of one size, as a session takes, [parts, at most BATCH]; the first fill up the last part."""
+    parts = -(-len(rows) // BATCH)
+    return np.resize(rows, (parts, -(-len(rows) // parts)))
+
+
+def _run(answer: Callable[[Feeds], Outputs], feeds: Feeds, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What is answered to these samples."""
+    found = [answer({name: x[part] for name, x in feeds.items()}) for part in _parts(rows)]
+    return {name: np.concatenate([one[name] for one in found])[: len(rows)] for name in found[0]}
 
 
 def _in_float(
-    model: ir.Model, feeds: Feeds, layers: Sequence[WeightedLayer], parts: int, size: int
+    model: ir.Model, feeds: Feeds, layers: Iterable[WeightedLayer]
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.float64]]]:
     """What the model answers, and E[x_i^2] of the input of each layer that multiplies it, by weight."""
-    products = {layer.weight: layer for layer in layers if layer.op in PRODUCTS}
-    answers: dict[str, list[NDArray[Any]]] = {str(value.name): [] for value in model.graph.outputs}
-    powers: dict[str, list[NDArray[np.float64]]] = {weight: [] for weight in products}
+    products = [layer for layer in layers if layer.op in PRODUCTS]
+    outputs = {str(value.name) for value in model.graph.outputs}
+    rows = np.arange(len(next(iter(feeds.values()))))
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         file = Path(folder) / "float.onnx"
-        write_onnx(_with_outputs(model, [layer.input for layer in products.values()]), file)
-        with resolve(LOAD, "ort", "backend")({"model": file}, {}, threads=1, batch=size) as runner:
-            for start in range(0, parts * size, size):
-                given = {name: x[start : start + size] for name, x in feeds.items()}
+        write_onnx(_with_outputs(model, [layer.input for layer in products]), file)
+        batch = _parts(rows).shape[1]
+        with resolve(LOAD, "ort", "backend")({"model": file}, {}, threads=1, batch=batch) as runner:
+
+            def answer(given: Feeds) -> dict[str, NDArray[Any]]:
                 values = {**given, **runner.infer(given)}
-                for name, found in answers.items():
-                    found.append(values[name])
-                for weight, layer in products.items():
-                    powers[weight].append(_power(values[layer.input], channels=1 if layer.op == "Conv" else -1))
-    return (
-        {name: np.concatenate(found) for name, found in answers.items()},
-        {weight: np.mean(found, axis=0) for weight, found in powers.items()},
-    )
+                squares = {one.weight: _powers(values[one.input], 1 if one.op == "Conv" else -1) for one in products}
+                return {**{name: values[name] for name in outputs}, **squares}
+
+            found = _run(answer, feeds, rows)
+    powers = {layer.weight: found.pop(layer.weight).mean(axis=0) for layer in products}
+    return found, powers
 
 
-def _with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
+def _with_outputs(model: ir.Model, names: Iterable[str]) -> ir.Model:
     """The same graph, which also gives these values."""
     watched = model.clone()
     values = ir.convenience.create_value_mapping(watched.graph)
@@ -123,25 +128,25 @@ def _with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
     return watched
 
 
-def _power(x: NDArray[Any], channels: int) -> NDArray[np.float64]:
-    """The mean square of each channel."""
-    squares = np.moveaxis(x.astype(np.float64) ** 2, channels, 0)
-    mean: NDArray[np.float64] = squares.reshape(len(squares), -1).mean(axis=1)
+def _powers(x: NDArray[Any], axis: int) -> NDArray[np.float64]:
+    """The mean square of each channel of each sample, [N, C]."""
+    squares = np.moveaxis(x.astype(np.float64) ** 2, axis, 1)
+    mean: NDArray[np.float64] = squares.reshape(*squares.shape[:2], -1).mean(axis=2)
     return mean
 
 
-def _chances(z: Mapping[str, NDArray[Any]], likelihoods: Mapping[str, Likelihood]) -> NDArray[np.float64]:
-    """Of each sample to be the next one drawn, [N]: at least half of what all would have, so that none counts much."""
+def _chances(z: Outputs, likelihoods: Mapping[str, Likelihood]) -> NDArray[np.float64]:
+    """Of each sample to be the next one drawn, [N]."""
     traces = np.sum([one.trace(z[name]) for name, one in likelihoods.items()], axis=0)
-    chances: NDArray[np.float64] = (traces / traces.mean() + 1) / (2 * len(traces))
+    chances: NDArray[np.float64] = ((1 - LEAST) * traces / traces.mean() + LEAST) / len(traces)
     return chances
 
 
-def _draw(chances: NDArray[np.float64], parts: int, size: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Numbers of samples [parts, size], spread evenly over their summed chances."""
+def _draw(chances: NDArray[np.float64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Numbers of samples [count], spread evenly over their summed chances."""
     ends = np.cumsum(chances) / chances.sum()
-    points = (np.arange(parts * size) + random.random()) / (parts * size)
-    return np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1).reshape(parts, size)
+    points = (np.arange(count) + random.random()) / count
+    return np.minimum(np.searchsorted(ends, points, side="right"), len(ends) - 1)
 
 
 def _shares(
@@ -149,7 +154,7 @@ def _shares(
     layer: WeightedLayer,
     candidates: Candidates,
     precision: str,
-    power: NDArray[np.float64] | None,
+    powers: Mapping[str, NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     """What part of a layer's loss falls to each output channel c, [C]: that of the noise its errors make.
 
@@ -159,8 +164,8 @@ def _shares(
     for weight in layer.weights:
         delta = candidates[weight][precision] - array(model.graph.initializers[weight])
         squares = np.moveaxis(delta.astype(np.float64) ** 2, layer.axis, 0)
-        if power is not None:
-            of_inputs = power.reshape(layer.groups, -1).repeat(len(squares) // layer.groups, axis=0)
+        if layer.weight in powers:
+            of_inputs = powers[layer.weight].reshape(layer.groups, -1).repeat(len(squares) // layer.groups, axis=0)
             squares = squares.reshape(*of_inputs.shape, -1).sum(axis=2) * of_inputs
         noise += squares.reshape(len(squares), -1).sum(axis=1)
     total = noise.sum()

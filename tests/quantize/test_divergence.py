@@ -11,20 +11,21 @@ DEPTHWISE = """(float[batch, 2, 4, 4] x) => (float[batch, 2] output) {
 }"""
 
 
-@pytest.mark.parametrize(("count", "kept"), [(64, 64), (67, 66)])
-def test_few_drawn_samples_say_on_average_what_all_do(digits, count, kept):
-    """The samples are the same for all layers, and all are drawn where there is time for them."""
+@pytest.mark.parametrize(("count", "run"), [(64, 64), (67, 69)])
+def test_few_drawn_samples_say_on_average_what_all_do(digits, count, run):
+    """All are run where there is time for them, the first of them again where parts of one size need more."""
     candidates, feeds = nearest(digits.model), {"input": digits.calibration[:count]}
     every = divergence(digits.model, feeds, candidates, CLASSES, np.random.default_rng(0), passes=100)
-    assert every.sample_forwards == (1 + 2 * len(candidates)) * kept
+    assert every.sample_forwards == (1 + 2 * len(candidates)) * run
     means = [
         divergence(digits.model, feeds, candidates, CLASSES, np.random.default_rng(seed), passes=2).layers
         for seed in range(24)
     ]
     for weight, layer in every.layers.items():
-        found = [one[weight].losses["int4"] for one in means]
-        spread = np.std(found) / np.sqrt(len(found))
-        assert np.mean(found) == pytest.approx(layer.losses["int4"], abs=4 * spread)
+        for precision, loss in layer.losses.items():
+            found = [one[weight].losses[precision] for one in means]
+            spread = np.std(found) / np.sqrt(len(found))
+            assert np.mean(found) == pytest.approx(loss, rel=0.1, abs=4 * spread)
 
 
 def test_channels_share_the_loss_by_their_errors_and_what_they_are_multiplied_by(parse):
