@@ -113,9 +113,10 @@ class QuantizePart(_Part):
     """
     plan: Path | None = None
     """What `mixed` is, as a file; None: it is searched for."""
-    corrections: tuple[Correction, ...] = ("smoothing", "rounding", "bias")
+    corrections: tuple[Correction, ...] = ("smoothing", "rounding")
     """What is done so that less is lost: `smoothing` (SmoothQuant) and `equalization` (of two layers' ranges) before
-    anything is quantized, `rounding` of 4-bit weights for what their layers give, `bias` for the mean that it moves.
+    anything is quantized, `rounding` of 4-bit weights for what their layers give, or else `bias` for the mean that
+    rounding to the nearest moves.
     """
     epochs: Annotated[int, Field(ge=0)] = 0
     """Of training with the rounding of the lowest precision in place."""

@@ -65,14 +65,14 @@ def decide(
         return found
     found = replace(found, means=means(job, exported))
     if narrow == "int4":
-        return _with_rounded(found, narrow, rounded(job, exported, None, sequential=True))
+        return _with_rounded(found, narrow, rounded(job, exported, None))
     if file := job.recipe.quantize.plan:
         chosen = given_plan(job, exported, file)
     else:  # each weight as it would be whatever the others are
-        trial = _with_rounded(found, narrow, rounded(job, exported, None, sequential=False))
+        trial = _with_rounded(found, narrow, rounded(job, exported, None, alone=True))
         chosen = plan(job, dense, trial, sensitivity(job, trial, load))
     found = replace(found, plan=chosen)
-    return found if job.tunes else _with_rounded(found, narrow, rounded(job, exported, chosen, sequential=True))
+    return found if job.tunes else _with_rounded(found, narrow, rounded(job, exported, chosen))
 
 
 def _with_rounded(found: Quantization, precision: str, stage: Stage | None) -> Quantization:
