@@ -19,12 +19,12 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.pipeline.artifact import FACTS, MODEL, read_facts
 from edgeprune.pipeline.job import Job
-from edgeprune.quantize.bias_correction import mean_columns
-from edgeprune.quantize.equalize import Equalize
+from edgeprune.quantize.corrections.bias_correction import mean_columns
+from edgeprune.quantize.corrections.equalize import Equalize
+from edgeprune.quantize.corrections.rounding import round_weights
+from edgeprune.quantize.corrections.smooth import Smooth, normalized_maxima
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import PLAN, read_plan
-from edgeprune.quantize.rounding import round_weights
-from edgeprune.quantize.smooth import Smooth, normalized_maxima
 from edgeprune.quantize.spec import Rounded
 
 BATCH = 32

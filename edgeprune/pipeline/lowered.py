@@ -25,7 +25,7 @@ from edgeprune.metrics import snr_db
 from edgeprune.pipeline.artifact import MODEL
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.quantization import Quantization
-from edgeprune.quantize.flavour import Flavour, fitted, flavour_for, kernel
+from edgeprune.quantize.emission.flavour import Flavour, fitted, flavour_for, kernel
 from edgeprune.quantize.spec import QuantPlan
 from edgeprune.registry import resolve
 

@@ -29,14 +29,14 @@ from edgeprune.pipeline.artifact import MODEL, ranges, read_facts, read_ranges
 from edgeprune.pipeline.corrections import conditioned, means, read_rounded, rounded
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.quantization import Quantization, first_backend
-from edgeprune.quantize.candidates import Candidates, nearest
-from edgeprune.quantize.divergence import divergence
-from edgeprune.quantize.flavour import flavour_for
-from edgeprune.quantize.likelihood import likelihoods
-from edgeprune.quantize.options import options_of
+from edgeprune.quantize.allocation.options import options_of
+from edgeprune.quantize.allocation.search import Tried, best_within_size, smallest_within
+from edgeprune.quantize.emission.flavour import flavour_for
 from edgeprune.quantize.plan_file import PLAN, read_plan, write_plan
-from edgeprune.quantize.search import Tried, best_within_size, smallest_within
-from edgeprune.quantize.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
+from edgeprune.quantize.sensitivity.candidates import Candidates, nearest
+from edgeprune.quantize.sensitivity.divergence import divergence
+from edgeprune.quantize.sensitivity.likelihood import likelihoods
+from edgeprune.quantize.sensitivity.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
 from edgeprune.quantize.spec import QuantPlan
 from edgeprune.quantize.stream import run
 from edgeprune.results import MB
@@ -117,7 +117,7 @@ def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | 
 
 
 def _measured(model: Any, *, graph: ir.Model, say: Callable[[str], None], **how: Any) -> Sensitivity:
-    from edgeprune.quantize.curvature import curvature  # imports torch, which a graph alone does not need
+    from edgeprune.quantize.sensitivity.curvature import curvature  # imports torch, which a graph alone does not need
 
     if model is not None:
         try:

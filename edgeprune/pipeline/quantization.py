@@ -12,12 +12,12 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.pipeline.artifact import MODEL, read_ranges
 from edgeprune.pipeline.corrections import read_means, read_rounded
 from edgeprune.pipeline.job import Job
-from edgeprune.quantize.bias_correction import correct_biases
-from edgeprune.quantize.candidates import four_bit_weights
-from edgeprune.quantize.flavour import Flavour, fitted
+from edgeprune.quantize.corrections.bias_correction import correct_biases
+from edgeprune.quantize.emission.flavour import Flavour, fitted
+from edgeprune.quantize.emission.qdq import emit
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import PLAN, read_plan
-from edgeprune.quantize.qdq import emit
+from edgeprune.quantize.sensitivity.candidates import four_bit_weights
 from edgeprune.quantize.spec import QuantPlan
 
 UNIFORM = ("int8", "int4")

@@ -20,9 +20,9 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.progress import SILENT, Progress
 from edgeprune.quantize import checkpoint as checkpoints
+from edgeprune.quantize.emission.placement import place
 from edgeprune.quantize.observers import OBSERVERS
 from edgeprune.quantize.observers.observer import Observer
-from edgeprune.quantize.placement import place
 from edgeprune.quantize.spec import Range
 from edgeprune.quantize.stream import run
 from edgeprune.registry import resolve
