@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeprune.backends.backend import Feeds
+from edgeprune.bundle import PLAN
 from edgeprune.cache import Stage
 from edgeprune.data.preprocess import feeds
 from edgeprune.graph.layers import weighted_layers
@@ -24,7 +25,7 @@ from edgeprune.quantize.corrections.equalize import Equalize
 from edgeprune.quantize.corrections.rounding import round_weights
 from edgeprune.quantize.corrections.smooth import Smooth, normalized_maxima
 from edgeprune.quantize.plan import uniform_plan
-from edgeprune.quantize.plan_file import PLAN, read_plan
+from edgeprune.quantize.plan_file import read_plan
 from edgeprune.quantize.spec import Rounded
 
 BATCH = 32

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgeprune.backends.backend import Feeds
 from edgeprune.bench import FLOAT_QDQ
-from edgeprune.bundle import Task, sha256_of
+from edgeprune.bundle import PLAN, Task, sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds
@@ -32,7 +32,7 @@ from edgeprune.pipeline.quantization import Quantization, first_backend
 from edgeprune.quantize.allocation.options import options_of
 from edgeprune.quantize.allocation.search import Tried, best_within_size, smallest_within
 from edgeprune.quantize.emission.flavour import flavour_for
-from edgeprune.quantize.plan_file import PLAN, read_plan, write_plan
+from edgeprune.quantize.plan_file import read_plan, write_plan
 from edgeprune.quantize.sensitivity.candidates import Candidates, nearest
 from edgeprune.quantize.sensitivity.divergence import divergence
 from edgeprune.quantize.sensitivity.likelihood import likelihoods

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from edgeprune.bundle import PLAN
 from edgeprune.cache import Stage
 from edgeprune.graph.load import read_onnx
 from edgeprune.pipeline.artifact import MODEL, read_ranges
@@ -16,7 +17,7 @@ from edgeprune.quantize.corrections.bias_correction import correct_biases
 from edgeprune.quantize.emission.flavour import Flavour, fitted
 from edgeprune.quantize.emission.qdq import emit
 from edgeprune.quantize.plan import uniform_plan
-from edgeprune.quantize.plan_file import PLAN, read_plan
+from edgeprune.quantize.plan_file import read_plan
 from edgeprune.quantize.sensitivity.candidates import four_bit_weights
 from edgeprune.quantize.spec import QuantPlan
 

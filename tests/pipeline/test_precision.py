@@ -5,13 +5,13 @@ import onnx
 import pytest
 
 from edgeprune.api import recipe_with
+from edgeprune.bundle import PLAN
 from edgeprune.cache import StageCache
 from edgeprune.errors import ConfigError
 from edgeprune.pipeline import single
 from edgeprune.pipeline.artifact import MODEL
 from edgeprune.pipeline.compile import prepare, stages
 from edgeprune.pipeline.lowered import VARIANT
-from edgeprune.quantize.plan_file import PLAN
 from edgeprune.recipe import PrunePart, QuantizePart
 from edgeprune.targets.load import load_target
 
