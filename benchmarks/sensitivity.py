@@ -46,12 +46,12 @@ from edgeprune.metrics import Interval, bootstrap, spearman
 from edgeprune.pipeline import network
 from edgeprune.pipeline.job import Job
 from edgeprune.progress import SILENT
-from edgeprune.quantize.candidates import Candidates, nearest
 from edgeprune.quantize.constants import array
-from edgeprune.quantize.curvature import curvature
-from edgeprune.quantize.divergence import divergence
-from edgeprune.quantize.likelihood import Likelihood, divergence_of, likelihoods
-from edgeprune.quantize.sensitivity import PRECISIONS, Sensitivity
+from edgeprune.quantize.sensitivity.candidates import Candidates, nearest
+from edgeprune.quantize.sensitivity.curvature import curvature
+from edgeprune.quantize.sensitivity.divergence import divergence
+from edgeprune.quantize.sensitivity.likelihood import Likelihood, divergence_of, likelihoods
+from edgeprune.quantize.sensitivity.sensitivity import PRECISIONS, Sensitivity
 from edgeprune.quantize.spec import LIMITS
 from edgeprune.recipe import Recipe, read_yaml
 from edgeprune.registry import resolve

@@ -22,6 +22,7 @@ SCHEMA = 1
 CORE = "bundle.json"
 MEASURED = "measured.json"
 REPORT = "report.html"
+PLAN = "plan.yaml"
 PLACES = "places.json"
 OUTSIDE = frozenset({CORE, MEASURED, REPORT, PLACES})
 """What is in a bundle and not hashed in its core."""

@@ -18,6 +18,8 @@ PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
 QUANTIZED = ("int8", "mixed", "int4")
 """Those of a graph with Q/DQ pairs."""
 PRUNERS = ("none", "magnitude")
+Correction = Literal["smoothing", "equalization", "rounding", "bias"]
+CORRECTIONS: tuple[str, ...] = get_args(Correction)
 ObserverName = Literal["minmax", "moving-average", "percentile", "mse", "entropy"]
 OBSERVERS: tuple[str, ...] = get_args(ObserverName)
 
@@ -111,6 +113,11 @@ class QuantizePart(_Part):
     """
     plan: Path | None = None
     """What `mixed` is, as a file; None: it is searched for."""
+    corrections: tuple[Correction, ...] = ("smoothing", "rounding")
+    """What is done so that less is lost: `smoothing` (SmoothQuant) and `equalization` (of two layers' ranges) before
+    anything is quantized, `rounding` of 4-bit weights for what their layers give, or else `bias` for the mean that
+    rounding to the nearest moves.
+    """
     epochs: Annotated[int, Field(ge=0)] = 0
     """Of training with the rounding of the lowest precision in place."""
     lr: Annotated[float, Field(gt=0)] = 1e-4

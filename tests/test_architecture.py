@@ -36,7 +36,7 @@ MAY_TORCH = (
     "train/",
     "prune/",
     "export/",
-    "quantize/curvature.py",
+    "quantize/sensitivity/curvature.py",
     "quantize/qat.py",
     "pipeline/network.py",
 )

@@ -1,4 +1,4 @@
-"""`edgeprune quantize`: an ONNX file in INT8."""
+"""`edgeprune quantize`: an ONNX file in integers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from edgeprune.cli.job_options import job_options
 from edgeprune.cli.made import shown
 from edgeprune.cli.output import Output, output_options
 
+FLOATS = ("fp32", "fp16", "bf16")
+
 
 @click.command()
 @click.argument("model", metavar="FILE.onnx")
@@ -19,14 +21,18 @@ from edgeprune.cli.output import Output, output_options
 @job_options(
     "target", "data", "recipe", "calibration", "preprocess", "vocabulary", "length", "inputs", "task", "metric"
 )
-@job_options("observer", "force")
+@job_options("precision", "plan", "observer")
+@click.option("--max-drop", type=float, metavar="POINTS", help="That `mixed` may lose.  [1.0]")
+@click.option("--max-size-mb", type=float, metavar="X", help="That `mixed` may have on disk.")
+@job_options("force")
 @output_options
 def quantize(
     backend: str, out: Path, target: str, recipe: str | None, force: bool, output: Output, **options: Any
 ) -> None:
-    """Turn an ONNX file into INT8 for one runtime.
+    """Turn an ONNX file into integers for one runtime.
 
-    Ranges come from the calibration samples of the data.
+    Ranges come from the calibration samples of the data, and with --precision mixed the bits of every layer from those
+    that select.
     """
     from edgeprune.api import job_with
 
@@ -36,6 +42,8 @@ def quantize(
 
         made = single.quantize(job, backend, out)
     layers = made.facts["layers"]
-    floats = [layer for layer in layers if layer["precision"] != "int8"]
+    floats = [layer for layer in layers if layer["precision"] in FLOATS]
+    four = sum(layer["weight_bits"] < 8 for layer in layers)
     told = [f"{layer['name']} stays {layer['precision']}: {layer['reason']}" for layer in floats]
-    output.show(shown(made), f"{len(layers) - len(floats)} of {len(layers)} layers in int8", *told, f"graph: {out}")
+    counted = f"{len(layers) - len(floats)} of {len(layers)} layers in integers, {four} with weights in 4 bits"
+    output.show(shown(made), counted, *told, f"graph: {out}")

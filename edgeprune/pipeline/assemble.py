@@ -15,7 +15,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD
-from edgeprune.bundle import CORE, OUTSIDE, LayerPlan, Task, Variant, open_bundle, seal
+from edgeprune.bundle import CORE, OUTSIDE, PLAN, LayerPlan, Task, Variant, open_bundle, seal
 from edgeprune.cache import RECORD, Stage
 from edgeprune.data.preprocess import feeds, write_preprocess
 from edgeprune.errors import CorruptError, InputError, OutputError
@@ -24,6 +24,7 @@ from edgeprune.pipeline.job import Job, versions
 from edgeprune.pipeline.lowered import VARIANT
 from edgeprune.pipeline.network import PRUNING
 from edgeprune.pipeline.places import portable
+from edgeprune.pipeline.precision import TRIED
 from edgeprune.registry import resolve
 
 SAMPLES = 4
@@ -43,6 +44,8 @@ class Parts:
     """The unpruned graph, lowered to ONNX Runtime in FP32."""
     variants: Sequence[tuple[str, str, Stage]]
     """Backend, precision and files."""
+    plan: Stage | None = None
+    """What the mixed variants are; None where there are none."""
 
     @property
     def baseline_is_variant(self) -> bool:
@@ -67,6 +70,10 @@ def assemble(job: Job, parts: Parts) -> Stage:
             _write_json(folder / "labels.json", list(splits.info.classes))
         (folder / "target.yaml").write_text(yaml.safe_dump(job.target.model_dump(mode="json"), sort_keys=False))
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+        if parts.plan is not None:
+            for name in (PLAN, TRIED):
+                if (parts.plan.folder / name).is_file():
+                    shutil.copyfile(parts.plan.folder / name, folder / name)
         pruning = {"pruner": "none"}
         if parts.network is not None:
             for name in ("pruned.safetensors", "architecture.json"):
@@ -98,6 +105,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
         "dense": parts.dense,
         "exported": parts.exported,
         "network": parts.network,
+        "plan": parts.plan,
         "variants": [[backend, precision, stage.key] for backend, precision, stage in parts.variants],
         "recipe": portable(job.recipe),
         "splits": TypeAdapter(dict[str, Any]).dump_python(job.splits.record(), mode="json"),

@@ -117,6 +117,7 @@ def stages(job: Job) -> assemble.Parts:
         exported,
         lowered.lower(job, dense, "ort", "fp32"),
         [(backend, narrow, variant(backend, narrow)) for backend, narrow in wanted],
+        None if quantization is None else quantization.plan,
     )
 
 

@@ -25,7 +25,7 @@ from edgeprune.metrics import snr_db
 from edgeprune.pipeline.artifact import MODEL
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.quantization import Quantization
-from edgeprune.quantize.flavour import Flavour, fitted, flavour_for, kernel
+from edgeprune.quantize.emission.flavour import Flavour, fitted, flavour_for, kernel
 from edgeprune.quantize.spec import QuantPlan
 from edgeprune.registry import resolve
 
@@ -61,7 +61,7 @@ def lower_quantized(job: Job, quantization: Quantization, backend: str, precisio
     def work(folder: Path) -> None:
         flavour, graph, source = flavour_for(backend, job.target), quantization.graph(), folder / "flavoured.onnx"
         plan = fitted(quantization.chosen(precision), graph, flavour)
-        write_onnx(quantization.spelled(plan, flavour), source)
+        write_onnx(quantization.spelled(plan, flavour, precision), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
         _check_answers(job, source, lowered, backend, precision)
         source.unlink()

@@ -30,7 +30,7 @@ from edgeprune.pipeline.quantization import Quantization, first_backend
 from edgeprune.progress import SILENT
 from edgeprune.prune import surgery
 from edgeprune.prune.magnitude import MagnitudePruner
-from edgeprune.quantize.flavour import fitted, flavour_for
+from edgeprune.quantize.emission.flavour import fitted, flavour_for
 from edgeprune.quantize.qat import simulate
 from edgeprune.recipe import TrainPart
 from edgeprune.train.evaluate import evaluate_parts

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgeprune.bundle import CORE, PLACES, Bundle
+from edgeprune.bundle import CORE, PLACES, PLAN, Bundle
 from edgeprune.data.datasets import KNOWN
 from edgeprune.errors import ConfigError, CorruptError, InputError
 from edgeprune.recipe import DataPart, Recipe, Rows, validated
@@ -26,6 +26,8 @@ def portable(recipe: Recipe) -> dict[str, Any]:
             part[key] = Path(part[key]).name
     if recipe.data.vocabulary is not None:
         whole["data"]["vocabulary"] = recipe.data.vocabulary.resolve().name
+    if recipe.quantize.plan is not None:
+        whole["quantize"]["plan"] = PLAN  # which the bundle holds
     return whole | {"model": _model(recipe.model)}
 
 

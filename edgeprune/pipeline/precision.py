@@ -14,10 +14,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Feeds
 from edgeprune.bench import FLOAT_QDQ
-from edgeprune.bundle import Task, sha256_of
+from edgeprune.bundle import PLAN, Task, sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds
@@ -27,18 +26,19 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.metrics import Interval, agreement, snr_db
 from edgeprune.pipeline.artifact import MODEL, ranges, read_facts, read_ranges
+from edgeprune.pipeline.corrections import conditioned, means, read_rounded, rounded
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.quantization import Quantization, first_backend
-from edgeprune.quantize.candidates import nearest
-from edgeprune.quantize.divergence import divergence
-from edgeprune.quantize.flavour import flavour_for
-from edgeprune.quantize.likelihood import likelihoods
-from edgeprune.quantize.options import options_of
-from edgeprune.quantize.plan_file import PLAN, read_plan, write_plan
-from edgeprune.quantize.search import Tried, best_within_size, smallest_within
-from edgeprune.quantize.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
+from edgeprune.quantize.allocation.options import options_of
+from edgeprune.quantize.allocation.search import Tried, best_within_size, smallest_within
+from edgeprune.quantize.emission.flavour import flavour_for
+from edgeprune.quantize.plan_file import read_plan, write_plan
+from edgeprune.quantize.sensitivity.candidates import Candidates, nearest
+from edgeprune.quantize.sensitivity.divergence import divergence
+from edgeprune.quantize.sensitivity.likelihood import likelihoods
+from edgeprune.quantize.sensitivity.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
 from edgeprune.quantize.spec import QuantPlan
-from edgeprune.registry import resolve
+from edgeprune.quantize.stream import run
 from edgeprune.results import MB
 
 SENSITIVITY = "sensitivity.json"
@@ -58,12 +58,25 @@ def decide(
     suited: Callable[[], float | None] | None,
 ) -> Quantization:
     """All that the quantized variants of a graph depend on; `load` gives the module it came from, if there is one."""
+    narrow = job.recipe.quantize.precision
+    exported = exported if job.tunes else conditioned(job, exported)  # a module is tuned as it is
     found = Quantization(exported, ranges(job, exported, suited))
-    if job.recipe.quantize.precision != "mixed":
+    if narrow == "int8" or (job.tunes and narrow != "mixed"):
         return found
-    file = job.recipe.quantize.plan
-    chosen = given_plan(job, exported, file) if file else plan(job, dense, found, sensitivity(job, found, load))
-    return replace(found, plan=chosen)
+    found = replace(found, means=means(job, exported))
+    if narrow == "int4":
+        return _with_rounded(found, narrow, rounded(job, exported, None))
+    if file := job.recipe.quantize.plan:
+        chosen = given_plan(job, exported, file)
+    else:  # each weight as it would be whatever the others are
+        trial = _with_rounded(found, narrow, rounded(job, exported, None, alone=True))
+        chosen = plan(job, dense, trial, sensitivity(job, trial, load))
+    found = replace(found, plan=chosen)
+    return found if job.tunes else _with_rounded(found, narrow, rounded(job, exported, chosen))
+
+
+def _with_rounded(found: Quantization, precision: str, stage: Stage | None) -> Quantization:
+    return found if stage is None else replace(found, rounded={precision: stage})
 
 
 def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | None) -> Stage:
@@ -83,7 +96,7 @@ def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | 
             _measured,
             graph=graph,
             feeds=given,
-            candidates=nearest(graph),
+            candidates=_candidates(graph, quantization),
             likelihoods=by_output,
             random=np.random.default_rng(job.recipe.seed),
             ranges=read_ranges(quantization.ranges),
@@ -93,7 +106,7 @@ def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | 
 
     inputs = {
         "model": quantization.exported,
-        **quantization.inputs("int4"),
+        **quantization.inputs("mixed"),
         "rows": job.splits.fingerprint("calibrate"),
         "preprocess": job.splits.preprocess.to_json(),
         "task": job.splits.info.task,
@@ -104,7 +117,7 @@ def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | 
 
 
 def _measured(model: Any, *, graph: ir.Model, say: Callable[[str], None], **how: Any) -> Sensitivity:
-    from edgeprune.quantize.curvature import curvature  # imports torch, which a graph alone does not need
+    from edgeprune.quantize.sensitivity.curvature import curvature  # imports torch, which a graph alone does not need
 
     if model is not None:
         try:
@@ -112,6 +125,15 @@ def _measured(model: Any, *, graph: ir.Model, say: Callable[[str], None], **how:
         except ModelError as error:
             say(f"sensitivity: {error}: taken from the graph alone")
     return divergence(graph, **how)
+
+
+def _candidates(graph: ir.Model, quantization: Quantization) -> Candidates:
+    """Weights to the nearest number, but for those in 4 bits that are rounded on purpose."""
+    found = nearest(graph)
+    stage = quantization.rounded.get("mixed")
+    for weight, one in (read_rounded(stage) if stage is not None else {}).items():
+        found[weight]["int4"] = one.weight
+    return found
 
 
 def _parts(given: Feeds) -> Iterator[Feeds]:
@@ -146,7 +168,7 @@ def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage)
         "model": exported,
         "dense": dense,
         "sensitivity": sensitivity,
-        **quantization.inputs("int4"),
+        **quantization.inputs("mixed"),
         "budgets": budgets.model_dump(),
         "rows": job.splits.fingerprint("select"),
         "preprocess": job.splits.preprocess.to_json(),
@@ -193,7 +215,7 @@ def _verifier(
     file = scratch / MODEL
 
     def verify(plan: QuantPlan) -> tuple[float, int]:
-        write_onnx(quantization.spelled(plan, flavour), file)
+        write_onnx(quantization.spelled(plan, flavour, "mixed"), file)
         points = lost(_answers(file, options, batches()))
         job.progress.say(
             f"plan: {file.stat().st_size / 1e3:,.0f} kB loses up to {points:.2f} points on the select split"
@@ -227,21 +249,6 @@ def _with_margin(drop: Interval) -> float:
 
 
 def _answers(file: Path, options: Mapping[str, str], batches: Iterator[Feeds]) -> dict[str, NDArray[Any]]:
-    """Every output [N, ...] of a graph in ONNX Runtime; it is opened again for a last batch that is smaller."""
-    found: list[Outputs] = []
-    runner, opened_for = None, 0
-    try:
-        for batch in batches:
-            size = len(next(iter(batch.values())))
-            if runner is None or size != opened_for:
-                if runner is not None:
-                    runner.close()
-                runner, opened_for = (
-                    resolve(LOAD, "ort", "runtime")({"model": file}, options, threads=1, batch=size),
-                    size,
-                )
-            found.append(runner.infer(batch))
-    finally:
-        if runner is not None:
-            runner.close()
+    """Every output [N, ...] of a graph, for all batches together."""
+    found = [outputs for _, outputs in run(file, batches, options)]
     return {name: np.concatenate([one[name] for one in found]) for name in found[0]}

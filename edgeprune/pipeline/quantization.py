@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from edgeprune.bundle import PLAN
 from edgeprune.cache import Stage
 from edgeprune.graph.load import read_onnx
 from edgeprune.pipeline.artifact import MODEL, read_ranges
+from edgeprune.pipeline.corrections import read_means, read_rounded
 from edgeprune.pipeline.job import Job
-from edgeprune.quantize.flavour import Flavour
+from edgeprune.quantize.corrections.bias_correction import correct_biases
+from edgeprune.quantize.emission.flavour import Flavour, fitted
+from edgeprune.quantize.emission.qdq import emit
 from edgeprune.quantize.plan import uniform_plan
-from edgeprune.quantize.plan_file import PLAN, read_plan
-from edgeprune.quantize.qdq import emit
+from edgeprune.quantize.plan_file import read_plan
+from edgeprune.quantize.sensitivity.candidates import four_bit_weights
 from edgeprune.quantize.spec import QuantPlan
 
 UNIFORM = ("int8", "int4")
@@ -27,12 +32,18 @@ class Quantization:
     exported: Stage
     """The float graph."""
     ranges: Stage
+    means: Stage | None = None
+    """What biases are corrected by; None where they are not."""
     plan: Stage | None = None
     """What `mixed` is."""
+    rounded: Mapping[str, Stage] = field(default_factory=dict)
+    """The 4-bit weights of `mixed` and `int4`, where they are rounded on purpose."""
 
     def inputs(self, precision: str) -> dict[str, Stage | None]:
         """Those that a variant depends on."""
-        return {"ranges": self.ranges, "plan": self.plan if precision not in UNIFORM else None}
+        plan = None if precision in UNIFORM else self.plan
+        means = None if precision == "int8" else self.means
+        return {"ranges": self.ranges, "means": means, "plan": plan, "rounded": self.rounded.get(precision)}
 
     def graph(self) -> ir.Model:
         """The float graph."""
@@ -46,9 +57,14 @@ class Quantization:
             return read_plan(self.plan.folder / PLAN, graph)
         return uniform_plan(graph, "int4" if precision == "int4" else "int8")
 
-    def spelled(self, plan: QuantPlan, flavour: Flavour) -> ir.Model:
-        """The graph with Q/DQ pairs, in a runtime's dialect."""
-        return emit(self.graph(), plan, read_ranges(self.ranges), flavour)
+    def spelled(self, plan: QuantPlan, flavour: Flavour, precision: str) -> ir.Model:
+        """The graph with Q/DQ pairs, in a runtime's dialect, with the weights that were rounded for a precision."""
+        graph, stage = self.graph(), self.rounded.get(precision)
+        rounded = read_rounded(stage) if stage is not None else {}
+        if self.means is not None:
+            stored = four_bit_weights(graph, fitted(plan, graph, flavour), rounded)
+            graph = correct_biases(graph, stored, read_means(self.means))
+        return emit(graph, plan, read_ranges(self.ranges), flavour, rounded)
 
 
 def first_backend(job: Job) -> str:

@@ -22,7 +22,8 @@ from edgeprune.metrics import Interval
 from edgeprune.pipeline import artifact, network
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.lowered import VARIANT, lower_quantized
-from edgeprune.pipeline.quantization import Quantization
+from edgeprune.pipeline.precision import decide
+from edgeprune.recipe import QUANTIZED
 from edgeprune.registry import resolve, unknown
 from edgeprune.targets.target import Target
 
@@ -76,14 +77,16 @@ def export(job: Job, out: Path, cut: Path | None = None) -> Made:
 
 
 def quantize(job: Job, backend: str, out: Path) -> Made:
-    """An ONNX file with the job's graph in INT8, in one runtime's spelling, and each layer's precision."""
+    """An ONNX file with the job's graph in integers, in one runtime's spelling, and each layer's precision."""
+    precision = job.recipe.quantize.precision
+    if precision not in QUANTIZED:
+        raise ConfigError(f"quantize: {precision} is not a precision of integers: {', '.join(QUANTIZED)}")
     if not job.from_onnx:
         raise ConfigError(f"{job.recipe.model}: quantize takes an ONNX file: make one with `edgeprune export`")
     if artifact.given(job, Path(job.recipe.model)) is not None:
         raise ConfigError(f"{job.recipe.model}: is quantized already: give the float model, or lower it as it is")
     exported = artifact.adopt(job, Path(job.recipe.model))
-    quantization = Quantization(exported, artifact.ranges(job, exported))
-    stage = lower_quantized(job, quantization, backend, "int8")
+    stage = lower_quantized(job, decide(job, exported, exported, None, None), backend, precision)
     record = json.loads((stage.folder / VARIANT).read_bytes())
     (file,) = _deliver({stage.folder / record["files"]["model"]: out})
     return Made((file,), {"sha256": sha256_of(file), "layers": record["layers"]})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeprune.backends import LOAD
-from edgeprune.backends.backend import Feeds, Runner
+from edgeprune.backends.backend import Feeds
 from edgeprune.bundle import sha256_of
 from edgeprune.errors import DataError
 from edgeprune.graph.layers import weighted_layers
@@ -21,10 +20,11 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.progress import SILENT, Progress
 from edgeprune.quantize import checkpoint as checkpoints
+from edgeprune.quantize.emission.placement import place
 from edgeprune.quantize.observers import OBSERVERS
 from edgeprune.quantize.observers.observer import Observer
-from edgeprune.quantize.placement import place
 from edgeprune.quantize.spec import Range
+from edgeprune.quantize.stream import run
 from edgeprune.registry import resolve
 
 FEWEST_SAMPLES = 16
@@ -58,7 +58,7 @@ def calibrate(
         file = Path(folder) / "observed.onnx"
         write_onnx(_with_outputs(model, names), file)
         task.advance(seen.samples)
-        for feeds, outputs in _run(file, islice(batches, seen.batches, None)):
+        for feeds, outputs in run(file, islice(batches, seen.batches, None)):
             for name, one in seen.observers.items():
                 one.observe(_finite(feeds[name] if name in feeds else outputs[name], name))
             seen.batches += 1
@@ -80,22 +80,6 @@ def _with_outputs(model: ir.Model, names: Iterable[str]) -> ir.Model:
     present = {value.name for value in (*graph.inputs, *graph.outputs)}
     graph.outputs.extend(values[name] for name in names if name not in present)
     return model
-
-
-def _run(file: Path, batches: Iterable[Feeds]) -> Iterator[tuple[Feeds, Mapping[str, NDArray[Any]]]]:
-    runner: Runner | None = None
-    opened_for = 0
-    try:
-        for feeds in batches:
-            if runner is None or _size(feeds) != opened_for:  # the last batch may be smaller
-                if runner is not None:
-                    runner.close()
-                opened_for = _size(feeds)
-                runner = resolve(LOAD, "ort", "backend")({"model": file}, {}, threads=1, batch=opened_for)
-            yield feeds, runner.infer(feeds)
-    finally:
-        if runner is not None:
-            runner.close()
 
 
 def _size(feeds: Feeds) -> int:

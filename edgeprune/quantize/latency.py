@@ -9,7 +9,7 @@ import onnx_ir as ir
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.operators import Operator, operators
 from edgeprune.latency_table import Key, LatencyTable, Prediction, Work
-from edgeprune.quantize.flavour import Flavour, fitted, kernel
+from edgeprune.quantize.emission.flavour import Flavour, fitted, kernel
 from edgeprune.quantize.spec import QuantPlan
 
 PRECISIONS = ("fp32", "int8")

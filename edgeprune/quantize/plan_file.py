@@ -25,7 +25,6 @@ from edgeprune.quantize.spec import LayerQuant, QuantPlan
 from edgeprune.recipe import read_yaml
 from edgeprune.registry import unknown
 
-PLAN = "plan.yaml"
 HEAD = """\
 # The precision of every layer, by the name of its weight: fp32, int8, or int4, where channels listed as `wide` keep 8
 # bits. Patterns are allowed; of those that fit a weight the last decides. Give it back with --plan.

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from edgeprune.errors import ModelError
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.quantize.affine import SMALLEST_SCALE
-from edgeprune.quantize.placement import place
+from edgeprune.quantize.emission.placement import place
 from edgeprune.quantize.spec import LIMITS, LayerQuant, QParams, QuantPlan, Range
 
 ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

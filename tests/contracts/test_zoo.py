@@ -30,9 +30,9 @@ from edgeprune.prune.magnitude import MagnitudePruner
 from edgeprune.prune.pruner import PruneReport
 from edgeprune.prune.surgery import SurgeryLog, mask
 from edgeprune.quantize.calibrate import calibrate
-from edgeprune.quantize.flavour import FLAVOURS
+from edgeprune.quantize.emission.flavour import FLAVOURS
+from edgeprune.quantize.emission.qdq import emit
 from edgeprune.quantize.plan import uniform_plan
-from edgeprune.quantize.qdq import emit
 from edgeprune.quantize.spec import Range
 from edgeprune.registry import resolve
 from edgeprune.targets.load import load_target

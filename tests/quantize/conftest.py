@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
@@ -74,3 +75,13 @@ def parse() -> Callable[..., ir.Model]:
         return ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True))
 
     return parse
+
+
+@pytest.fixture(scope="session")
+def evaluate() -> Callable[..., np.ndarray]:
+    """The first output of a graph, computed in float as the file says."""
+
+    def evaluate(model: ir.Model, **feeds: np.ndarray) -> np.ndarray:
+        return ort.InferenceSession(ir.to_proto(model).SerializeToString()).run(None, feeds)[0]
+
+    return evaluate

@@ -8,10 +8,10 @@ import pytest
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.operators import operators
 from edgeprune.latency_table import Entry, Key, LatencyTable
-from edgeprune.quantize.flavour import FLAVOURS
+from edgeprune.quantize.emission.flavour import FLAVOURS
+from edgeprune.quantize.emission.recurrent import quantize_lstm
 from edgeprune.quantize.latency import deciding, layer_latencies, predict
 from edgeprune.quantize.plan import uniform_plan
-from edgeprune.quantize.recurrent import quantize_lstm
 from edgeprune.quantize.spec import LayerQuant, QuantPlan
 
 TEXT = """(float[batch,8,8,8] x) => (float[batch,10] y) {

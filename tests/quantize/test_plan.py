@@ -5,9 +5,9 @@ import pytest
 
 from edgeprune.errors import ConfigError, ModelError
 from edgeprune.graph.layers import weighted_layers
-from edgeprune.quantize.flavour import FLAVOURS
+from edgeprune.quantize.emission.flavour import FLAVOURS
+from edgeprune.quantize.emission.qdq import emit
 from edgeprune.quantize.plan import check, uniform_plan
-from edgeprune.quantize.qdq import emit
 from edgeprune.quantize.spec import LayerQuant, QuantPlan
 
 

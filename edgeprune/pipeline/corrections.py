@@ -1,0 +1,138 @@
+"""The stages that let a graph lose less when it is quantized: each can be switched off in the recipe."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from edgeprune.backends.backend import Feeds
+from edgeprune.bundle import PLAN
+from edgeprune.cache import Stage
+from edgeprune.data.preprocess import feeds
+from edgeprune.graph.layers import weighted_layers
+from edgeprune.graph.load import read_onnx
+from edgeprune.graph.save import write_onnx
+from edgeprune.pipeline.artifact import FACTS, MODEL, read_facts
+from edgeprune.pipeline.job import Job
+from edgeprune.quantize.corrections.bias_correction import mean_columns
+from edgeprune.quantize.corrections.equalize import Equalize
+from edgeprune.quantize.corrections.rounding import round_weights
+from edgeprune.quantize.corrections.smooth import Smooth, normalized_maxima
+from edgeprune.quantize.plan import uniform_plan
+from edgeprune.quantize.plan_file import read_plan
+from edgeprune.quantize.spec import Rounded
+
+BATCH = 32
+MOST_MACS = 2e13
+"""That rounding layer after layer may take: some minutes on one core. ResNet-56 on 512 images takes 7e12."""
+MEANS = "means.npz"
+ROUNDED = "rounded.npz"
+WEIGHT, SCALE = "#weight", "#scale"
+"""What stands behind a weight's name in `ROUNDED`."""
+CODE = ("quantize", "graph", "backends", "data")
+
+
+def conditioned(job: Job, exported: Stage) -> Stage:
+    """A graph with the same function whose values and weights are easier to quantize."""
+    wanted = set(job.recipe.quantize.corrections) & {"equalization", "smoothing"}
+    if not wanted:
+        return exported
+
+    def work(folder: Path) -> None:
+        graph = read_onnx(exported.folder / MODEL)
+        if "equalization" in wanted:
+            graph = Equalize()(graph).model
+        if "smoothing" in wanted:
+            graph = Smooth(normalized_maxima(graph, samples(job, exported)))(graph).model
+        write_onnx(graph, folder / MODEL)
+        shutil.copyfile(exported.folder / FACTS, folder / FACTS)
+
+    return job.stage("condition", _inputs(job, exported) | {"corrections": sorted(wanted)}, work, code=CODE)
+
+
+def means(job: Job, exported: Stage) -> Stage | None:
+    """What each layer reads on average, by which biases are corrected; None where they are not to be.
+
+    Rounding for what a layer gives makes up for its mean already: corrected as well, ResNet-20 loses more.
+    """
+    if "bias" not in job.recipe.quantize.corrections or "rounding" in job.recipe.quantize.corrections:
+        return None
+
+    def work(folder: Path) -> None:
+        graph = read_onnx(exported.folder / MODEL)
+        _save(folder / MEANS, mean_columns(graph, samples(job, exported)))
+
+    return job.stage("means", _inputs(job, exported), work, code=CODE)
+
+
+def rounded(job: Job, exported: Stage, plan: Stage | None, *, alone: bool = False) -> Stage | None:
+    """The 4-bit weights of a plan, rounded for what their layers give; None where that is not wanted.
+
+    `plan`: None where all have 4 bits. `alone`: whatever other layers are; else each layer makes up for those before
+    it, unless the network is too large to be run for every layer.
+    """
+    if "rounding" not in job.recipe.quantize.corrections:
+        return None
+
+    def work(folder: Path) -> None:
+        partial = folder / "layers"
+        partial.mkdir(exist_ok=True)
+        graph = read_onnx(exported.folder / MODEL)
+        found = round_weights(
+            graph,
+            uniform_plan(graph, "int4") if plan is None else read_plan(plan.folder / PLAN, graph),
+            lambda: samples(job, exported),
+            sequential=not alone and _can_be_run_often(job, exported, graph),
+            folder=partial,
+            progress=job.progress,
+        )
+        arrays = {f"{name}{WEIGHT}": one.weight for name, one in found.items()}
+        _save(folder / ROUNDED, arrays | {f"{name}{SCALE}": one.scale for name, one in found.items()})
+        shutil.rmtree(partial)
+
+    inputs = _inputs(job, exported) | {"plan": plan, "alone": alone}
+    return job.stage("round", inputs, work, code=CODE, resumable=True)
+
+
+def read_means(stage: Stage) -> dict[str, NDArray[np.float64]]:
+    """By node, as `quantize.bias_correction` wants them."""
+    with np.load(stage.folder / MEANS, allow_pickle=False) as file:
+        return dict(file)
+
+
+def read_rounded(stage: Stage) -> dict[str, Rounded]:
+    """By weight."""
+    with np.load(stage.folder / ROUNDED, allow_pickle=False) as file:
+        names = [key.removesuffix(WEIGHT) for key in file.files if key.endswith(WEIGHT)]
+        return {name: Rounded(file[f"{name}{WEIGHT}"], file[f"{name}{SCALE}"]) for name in names}
+
+
+def samples(job: Job, exported: Stage) -> Iterator[Feeds]:
+    """The calibration samples as the graph takes them, a batch at a time."""
+    specs = read_facts(exported).inputs
+    for part in job.splits.batches("calibrate", BATCH):
+        yield feeds(specs, job.splits.preprocess(part.columns), job.splits.info.name)
+
+
+def _can_be_run_often(job: Job, exported: Stage, graph: ir.Model) -> bool:
+    """Whether two runs of all samples for each layer are soon done."""
+    runs = 2 * len(job.splits.digests["calibrate"]) * len(weighted_layers(graph))
+    return runs * read_facts(exported).macs <= MOST_MACS
+
+
+def _save(file: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    np.savez(file, allow_pickle=False, **arrays)
+
+
+def _inputs(job: Job, exported: Stage) -> dict[str, object]:
+    return {
+        "model": exported,
+        "rows": job.splits.fingerprint("calibrate"),
+        "preprocess": job.splits.preprocess.to_json(),
+    }

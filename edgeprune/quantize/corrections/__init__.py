@@ -1,0 +1,1 @@
+"""Changes to the float graph by which it loses less when it is quantized."""

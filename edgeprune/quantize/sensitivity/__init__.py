@@ -1,0 +1,1 @@
+"""What each precision of each layer is predicted to cost."""
