@@ -25,8 +25,8 @@ from edgeprune.latency_table import FILE, Entry, LatencyTable, Prediction, read_
 from edgeprune.pipeline import assemble
 from edgeprune.pipeline.compile import prepare, stages
 from edgeprune.pipeline.operators import OperatorSettings, keep_operators
+from edgeprune.quantize.allocation.latency import predict
 from edgeprune.quantize.emission.flavour import flavour_for
-from edgeprune.quantize.latency import predict
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.recipe import PrunePart, Recipe
 from edgeprune.targets.load import load_target

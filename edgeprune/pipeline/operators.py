@@ -32,7 +32,7 @@ from edgeprune.latency_table import (
     write_table,
 )
 from edgeprune.progress import SILENT, Progress, Task
-from edgeprune.quantize.latency import deciding
+from edgeprune.quantize.allocation.latency import deciding
 from edgeprune.recipe import read_yaml
 from edgeprune.registry import resolve
 from edgeprune.results import Environment

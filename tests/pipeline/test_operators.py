@@ -13,8 +13,8 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.operators import operators
 from edgeprune.latency_table import Work, read_table, write_table
 from edgeprune.pipeline.operators import OperatorSettings, keep_operators, shared_out, time_operators
+from edgeprune.quantize.allocation.latency import predict
 from edgeprune.quantize.emission.flavour import FLAVOURS
-from edgeprune.quantize.latency import predict
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.shipped import find
 from edgeprune.tensor import TensorSpec

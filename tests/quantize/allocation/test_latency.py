@@ -8,9 +8,9 @@ import pytest
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.operators import operators
 from edgeprune.latency_table import Entry, Key, LatencyTable
+from edgeprune.quantize.allocation.latency import deciding, layer_latencies, predict
 from edgeprune.quantize.emission.flavour import FLAVOURS
 from edgeprune.quantize.emission.recurrent import quantize_lstm
-from edgeprune.quantize.latency import deciding, layer_latencies, predict
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.spec import LayerQuant, QuantPlan
 
