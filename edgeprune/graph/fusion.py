@@ -1,6 +1,6 @@
 """Passes that bring attention and the layers around it into the forms that runtimes turn into one kernel.
 
-The first three leave every runtime less to do; the last two suit one runtime each.
+The first three leave every runtime less to do; the last three suit one runtime each.
 """
 
 from __future__ import annotations
@@ -57,6 +57,20 @@ class NoGuardAgainstNothing(ir.passes.InPlacePass):
             assert softmax is not None
             ir.convenience.replace_all_uses_with(node.outputs[0], softmax)
         return ir.passes.PassResult(model, modified=bool(guards))
+
+
+class LookupInTurn(ir.passes.InPlacePass):
+    """Turn the numbers of rows that are looked up instead of the rows.
+
+    Gather(table, ids) -> Transpose(1, 0, 2)   becomes   Transpose(ids) -> Gather(table, _)
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Rewrite every lookup that is only read turned."""
+        turned = [node for node in model.graph if _turns_a_lookup(node)]
+        for node in turned:
+            _look_up_turned(node)
+        return ir.passes.PassResult(model, modified=bool(turned))
 
 
 class SumBeforeNormalization(ir.passes.InPlacePass):
@@ -312,3 +326,33 @@ def _remove_dead(*nodes: ir.Node) -> None:
     for node in nodes:
         if node.graph is not None and not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
             node.graph.remove(node, safe=True)
+
+
+def _turns_a_lookup(node: ir.Node) -> bool:
+    rows = node.inputs[0] if node.op_type == "Transpose" else None
+    lookup = None if rows is None or len(rows.uses()) > 1 or rows.is_graph_output() else rows.producer()
+    if lookup is None or lookup.op_type != "Gather" or node.outputs[0].is_graph_output():
+        return False
+    ids = lookup.inputs[1]
+    of_two = ids is not None and ids.shape is not None and len(ids.shape) == 2
+    by_row = lookup.attributes.get_int("axis", 0) == 0
+    return of_two and by_row and list(node.attributes.get_ints("perm", ())) == [1, 0, 2]
+
+
+def _look_up_turned(transpose: ir.Node) -> None:
+    rows = transpose.inputs[0]
+    assert rows is not None
+    lookup, graph = rows.producer(), transpose.graph
+    assert lookup is not None
+    assert graph is not None
+    ids, found = lookup.inputs[1], transpose.outputs[0]
+    assert ids is not None
+    assert ids.shape is not None
+    turned = ir.val(f"{found.name}/ids", ids.dtype, ir.Shape([ids.shape[1], ids.shape[0]]))
+    graph.insert_before(
+        lookup, ir.node("Transpose", [ids], {"perm": [1, 0]}, outputs=[turned], name=f"{found.name}/ids")
+    )
+    lookup.replace_input_with(1, turned)
+    rows.shape = found.shape
+    ir.convenience.replace_all_uses_with(found, rows)
+    graph.remove(transpose, safe=True)

@@ -6,6 +6,7 @@ import pytest
 
 from edgeprune.graph.fusion import (
     LayerOnLastDimension,
+    LookupInTurn,
     NoGuardAgainstNothing,
     OneTranspose,
     ScaleBehindProduct,
@@ -123,3 +124,19 @@ def test_a_sum_is_told_so_before_a_normalization_only(rewritten):
     }"""
     found = rewritten(SumBeforeNormalization, text, {"x": normal(2, 3, 4)}, scale=normal(4))
     assert found == {"Sum": 1, "LayerNormalization": 1, "Add": 1}
+
+
+@pytest.mark.parametrize("reader", ["Relu(t)", "Add(t, t)"])
+def test_the_numbers_of_rows_are_turned_and_not_the_rows(rewritten, reader):
+    text = f"""(int64[N, 5] ids) => (float[5, N, 4] y) {{
+        rows = Gather(table, ids)  t = Transpose<perm = [1, 0, 2]>(rows)  y = {reader}
+    }}"""
+    found = rewritten(LookupInTurn, text, {"ids": RNG.integers(0, 9, (3, 5))}, table=normal(9, 4))
+    assert found == {"Transpose": 1, "Gather": 1, reader.partition("(")[0]: 1}
+
+
+def test_rows_that_are_also_read_as_they_are_stay(parse):
+    text = """(int64[N, 5] ids) => (float[N, 5, 4] y, float[5, N, 4] z) {
+        rows = Gather(table, ids)  y = Relu(rows)  t = Transpose<perm = [1, 0, 2]>(rows)  z = Relu(t)
+    }"""
+    assert not LookupInTurn()(parse(text, table=normal(9, 4))).modified

@@ -10,7 +10,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from edgeprune.backends.tensorrt.lint import newest_opset, tensorrt_version
-from edgeprune.graph.fusion import LayerOnLastDimension, SumBeforeNormalization
+from edgeprune.graph.fusion import LayerOnLastDimension, LookupInTurn, SumBeforeNormalization
 from edgeprune.graph.layers import PRODUCTS, WeightedLayer, as_layer
 from edgeprune.quantize.affine import asymmetric, centred, symmetric
 from edgeprune.quantize.emission.blocks import SIZES, block_size
@@ -73,7 +73,7 @@ FLAVOURS = {
         quantizes_moves=True,
         floats={op: f"ONNX Runtime has no integer {op}" for op in ("GRU", "RNN")},
         four_bits=dict.fromkeys(("Conv", "Gemm", "MatMul", "LSTM", "Gather"), "cast"),
-        forms=(SumBeforeNormalization,),
+        forms=(SumBeforeNormalization, LookupInTurn),
     ),
     # Takes the same activations, with every Add inside a convolution; leaving those sums in float costs it a kernel
     # each. Attention becomes one integer kernel only with zero points of 0, and a layer fuses with what stands around
