@@ -18,7 +18,7 @@ from edgeprune.targets.target import Target
 
 EXTRAS = {
     "compile": (
-        *("torch", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "onnxsim", "safetensors", "datasets"),
+        *("torch", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "onnxsim", "safetensors", "scipy", "datasets"),
         *("pyarrow", "pillow", "Jinja2", "matplotlib"),
     ),
     "ort": ("onnxruntime",),

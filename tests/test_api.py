@@ -55,10 +55,10 @@ def test_without_options_it_is_the_default_recipe():
 def test_every_option_reaches_its_place_in_the_recipe():
     values = {
         "model": "lenet5", "weights": Path("w.safetensors"), "data": "mnist", "calibration": "mnist",
-        "pruner": "magnitude", "keep": 0.25, "precision": "int8", "max_drop": 2.0, "max_latency_ms": 1.5,
+        "pruner": "magnitude", "keep": 0.25, "precision": "mixed", "max_drop": 2.0, "max_latency_ms": 1.5,
         "max_size_mb": 0.1, "epochs": 3, "device": "cuda", "seed": 7, "preprocess": Path("p.yaml"),
         "vocabulary": Path("vocab.txt"), "length": 64, "task": "none", "metric": "score.py:score",
-        "inputs": ("x:float32[1,3]",), "observer": "mse",
+        "inputs": ("x:float32[1,3]",), "observer": "mse", "plan": Path("plan.yaml"), "quantize_epochs": 2,
     }  # fmt: skip
     assert values.keys() == OPTIONS.keys()
     graph = recipe_with({"model": "net.onnx", "inputs": values.pop("inputs")})

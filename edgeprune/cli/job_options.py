@@ -48,7 +48,9 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
     ),
     "plan": click.option("--plan", type=_FILE, metavar="FILE", help="Precision of every layer, for --precision mixed."),
     "observer": click.option(
-        "--observer", type=OneOf("observer", OBSERVERS), help="What takes ranges from calibration.  [minmax]"
+        "--observer",
+        type=OneOf("observer", OBSERVERS),
+        help="Takes ranges from what calibration shows; else as its set says.",
     ),
     "epochs": click.option("--epochs", type=int, metavar="N", help="Of training, and again after pruning.  [30]"),
     "quantize_epochs": click.option(

@@ -46,7 +46,7 @@ COMMANDS = {
     "train": Entry("edgeprune.cli.train:train", "Train a model's weights."),
     "prune": Entry("edgeprune.cli.prune:prune", "Make a trained network smaller."),
     "export": Entry("edgeprune.cli.export:export", "Turn a network into an ONNX file."),
-    "quantize": Entry("edgeprune.cli.quantize:quantize", "Turn an ONNX file into INT8 for one runtime."),
+    "quantize": Entry("edgeprune.cli.quantize:quantize", "Turn an ONNX file into integers for one runtime."),
     "lower": Entry("edgeprune.cli.lower:lower", "Turn an ONNX file into what travels to a device."),
     "bench": Entry("edgeprune.cli.bench:bench", "Measure bundles on this machine."),
     "show": Entry("edgeprune.cli.show:show", "Say what a bundle is."),

@@ -288,7 +288,7 @@ def completed(words: str) -> tuple[set[str], set[str]]:
         ("edgeprune targets de", {"detect"}),
         ("edgeprune cache clean --", {"--older", "--stage", "--json", "--verbose", "--quiet", "--help"}),
         ("edgeprune compile --prec", {"--precision"}),
-        ("edgeprune compile --precision in", {"int8"}),
+        ("edgeprune compile --precision in", {"int8", "int4"}),
         ("edgeprune nonsense ", set(COMMANDS)),
     ],
 )

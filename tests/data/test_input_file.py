@@ -152,9 +152,10 @@ def test_text_goes_line_by_line_through_the_tokenizer(tmp_path, word_piece):
     read = read_input(tmp_path / "x.txt", text_model(8), given)
     assert read.keys() == {"input_ids", "attention_mask"}
     assert read["attention_mask"].sum(axis=1).tolist() == [4, 2, 4]  # an empty line is an empty text
-    other = [TensorSpec("ids", "int64", ("batch", 8))]
-    with pytest.raises(DataError, match="nothing feeds the model's input 'ids'"):
-        read_input(tmp_path / "x.txt", other, given)
+    other = [TensorSpec("ids", "int64", ("batch", 8))]  # the only input gets the tokens, whatever it is called
+    np.testing.assert_array_equal(read_input(tmp_path / "x.txt", other, given)["ids"], read["input_ids"])
+    with pytest.raises(DataError, match="nothing feeds the model's input 'more'"):
+        read_input(tmp_path / "x.txt", [*text_model(8), TensorSpec("more", "float32", ("batch", 3))], given)
     with pytest.raises(DataError, match=r"x\.txt: 'input_ids' would get int64 \[3, 8\], the model takes"):
         read_input(tmp_path / "x.txt", text_model(9), given)
 
