@@ -33,7 +33,7 @@ table: $(READY)  ## Compile every model on every data set for every target, untr
 	$(BIN)/python benchmarks/compile_table.py --out docs/table.md
 
 test: $(READY)  ## The tests: no network, no accelerator
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not system and not device and not network"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not system and not device and not network"
 
 test-system: $(READY)  ## The tests with real servers, emulation, kills and a browser; see .ci/run
 	$(BIN)/python -m pytest -m system
