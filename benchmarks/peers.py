@@ -34,7 +34,7 @@ from rich.table import Table
 from edgeprune.bench import EvalSplit, Settings, measure
 from edgeprune.bundle import Bundle, Core, Variant, open_bundle, seal
 from edgeprune.choose import choose_default
-from edgeprune.data.preprocess import feeds
+from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.metrics import Interval, order_statistic_interval
 from edgeprune.recipe import Recipe, read_yaml
@@ -224,7 +224,7 @@ def main(
     """Measure BUNDLE's INT8 variants beside the peers' files."""
     bundle = open_bundle(path)
     recipe = Recipe.model_validate(bundle.core.recipe)
-    splits = resolve_splits(recipe.data, trains=False)
+    splits = resolve_splits(recipe.data, trains=False, preprocess=read_preprocess(bundle.root))
     target = read_yaml(bundle.root / "target.yaml", Target)
     calibration = _first(bundle, splits, "calibrate", samples)
     with tempfile.TemporaryDirectory() as folder:
