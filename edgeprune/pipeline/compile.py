@@ -73,6 +73,7 @@ def prepare(
     _require()
     _check_backends(target, backends, recipe.quantize.precision)
     _check_budgets(recipe, target)
+    _check_plan(recipe)
     splits = resolve_splits(_with_own(recipe, progress), trains=not (recipe.has_weights or speed_only))
     return Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
 
@@ -142,6 +143,13 @@ def _check_backends(target: Target, backends: tuple[str, ...] | None, narrowest:
         raise ConfigError(
             f"target {target.name} does not execute {narrowest} in {', '.join(chosen)}: {', '.join(offered)}"
         )
+
+
+def _check_plan(recipe: Recipe) -> None:
+    from edgeprune.quantize.plan_file import check_plan_file  # imports onnx
+
+    if recipe.quantize.plan is not None:
+        check_plan_file(recipe.quantize.plan)
 
 
 def _check_budgets(recipe: Recipe, target: Target) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -60,7 +61,11 @@ def lower_quantized(job: Job, quantization: Quantization, backend: str, precisio
 
     def work(folder: Path) -> None:
         flavour, graph, source = flavour_for(backend, job.target), quantization.graph(), folder / "flavoured.onnx"
-        plan = fitted(quantization.chosen(precision), graph, flavour)
+        chosen = quantization.chosen(precision)
+        plan = fitted(chosen, graph, flavour)
+        wider = Counter(plan.layers[name].reason for name in plan.layers if plan.layers[name] != chosen.layers[name])
+        for reason, count in wider.items():
+            job.progress.say(f"{backend}-{precision}: {count} of {len(plan.layers)} layers are wider: {reason}")
         write_onnx(quantization.spelled(plan, flavour, precision), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
         _check_answers(job, source, lowered, backend, precision)

@@ -68,6 +68,11 @@ def read_plan(path: Path, model: ir.Model) -> QuantPlan:
     return QuantPlan(chosen)
 
 
+def check_plan_file(path: Path) -> None:
+    """Refuse a file that cannot be a plan, before there is a model to hold it against. Raises ConfigError."""
+    read_yaml(path, _File)
+
+
 def write_plan(plan: QuantPlan, path: Path) -> None:
     """Write every layer's precision and reason."""
     layers = {}

@@ -40,6 +40,15 @@ def test_a_latency_budget_for_a_device_that_is_not_here_is_missing_the_device(re
         refused(Recipe(budgets=Budgets(max_latency_ms=1)), "jetson")
 
 
+@pytest.mark.parametrize("text", [None, "layers: {'*': int9}", "- int8"])
+def test_a_plan_that_is_none_is_refused_before_any_work(refused, tmp_path, text):
+    file = tmp_path / "plan.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError, match=r"plan\.yaml"):
+        refused(Recipe(quantize=QuantizePart(precision="mixed", plan=file)))
+
+
 def test_pruning_a_graph_is_refused_only_where_it_was_asked_for(refused, tmp_path):
     with pytest.raises(ConfigError, match="an ONNX file cannot be pruned"):
         refused(Recipe(model="user.onnx", prune=PrunePart(pruner="magnitude")))
