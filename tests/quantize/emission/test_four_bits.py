@@ -113,6 +113,19 @@ def test_the_file_holds_two_weights_in_a_byte(subject, tmp_path):
     assert sizes == {"w1": 16 * 27 // 2, "w2": 13 * 144 // 2, "w3": 4 * 64 // 2}
 
 
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_zero_point_of_weights_is_stored_only_where_a_kernel_asks_for_it(subject, precision):
+    names = emit(
+        subject.model, uniform_plan(subject.model, precision), subject.ranges, FLAVOURS["ort"]
+    ).graph.initializers
+    assert [f"{name}/zero_point" in names for name in ("w1", "stem/bias", "w3", "dense/bias")] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
 def test_no_integer_is_beyond_four_bits_and_the_error_is_half_a_step_at_most(subject):
     model = emit(subject.model, plan(subject), subject.ranges, FLAVOURS["ort"])
     for name in ("w1", "w2", "w3"):
