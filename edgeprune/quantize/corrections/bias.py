@@ -35,7 +35,7 @@ class BiasPlace:
 
     def put(self, numbers: NDArray[Any]) -> None:
         """Let the layer add these [C]."""
-        put_constant(self.node, self.index, f"{self.node.name}/bias", numbers)
+        put_constant(self.node, self.index, f"{self.node.name}/corrected_bias", numbers)
 
 
 def bias_place(node: ir.Node, layer: WeightedLayer) -> BiasPlace | None:

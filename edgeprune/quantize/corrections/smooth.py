@@ -89,7 +89,7 @@ def _smooth(found: _Smoothable, x_max: NDArray[np.float32], alpha: float) -> Non
     s = np.where(alive, x_max**alpha / np.where(alive, w_max, 1) ** (1 - alpha), 1).astype(np.float32)
     for index, what in ((1, "scale"), (2, "bias")):
         if index < len(norm.inputs) and (old := norm.inputs[index]) is not None:
-            put_constant(norm, index, f"{norm.name}/{what}", array(old) / s)
+            put_constant(norm, index, f"{norm.name}/smooth_{what}", array(old) / s)
     smoothed = {node for node, _ in found.layers}
     others = [use for use in value.uses() if use.node not in smoothed]
     for node, layer in found.layers:

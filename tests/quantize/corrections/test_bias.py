@@ -43,7 +43,7 @@ def test_a_layer_without_a_bias_gets_one(parse):
     np.testing.assert_array_equal(place.numbers(), np.zeros(3))
     place.put(BIAS)
     assert place.exists
-    np.testing.assert_array_equal(model.graph.initializers["layer/bias"].const_value.numpy(), BIAS)
+    np.testing.assert_array_equal(model.graph.initializers["layer/corrected_bias"].const_value.numpy(), BIAS)
 
 
 def test_a_shared_bias_stays_what_it_is_for_others(parse):

@@ -3,9 +3,15 @@ import pytest
 import torch
 
 from edgeprune.export.to_onnx import export
+from edgeprune.graph.cleanup import clean
 from edgeprune.graph.load import read_onnx
+from edgeprune.graph.save import write_onnx
 from edgeprune.models.zoo import build, specs_of
+from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.corrections.smooth import Smooth, normalized_maxima
+from edgeprune.quantize.emission.flavour import FLAVOURS
+from edgeprune.quantize.emission.qdq import emit
+from edgeprune.quantize.plan import uniform_plan
 
 RNG = np.random.default_rng(0)
 WIDTH, LENGTH, WORDS = 8, 16, 50
@@ -117,3 +123,20 @@ def test_bert_computes_what_it_computed(evaluate, tmp_path):
     )  # the pooler's is sliced
     Smooth(maxima)(model)
     np.testing.assert_allclose(evaluate(model, **feeds), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_was_smoothed_can_be_quantized(parse, tmp_path):
+    """Two normalizations that share their constants get some of their own, by names that Q/DQ pairs leave free."""
+    text = """(float[N, 3, 4] x) => (float[N, 3, 5] y) {
+        [a] a = LayerNormalization(x, g, c)  [b] b = MatMul(a, w)
+        [d] d = LayerNormalization(b, g, c)  [y] y = MatMul(d, v)
+    }"""
+    rng = np.random.default_rng(0)
+    shapes = {"g": (4,), "c": (4,), "w": (4, 4), "v": (4, 5)}
+    weights = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    model, x = clean(parse(text, **weights)), {"x": rng.normal(size=(16, 3, 4)).astype(np.float32)}
+    smoothed = Smooth(normalized_maxima(model, [x]))(model).model
+    write_onnx(smoothed, tmp_path / "smooth.onnx")
+    ranges = calibrate(tmp_path / "smooth.onnx", [x])
+    for flavour in FLAVOURS.values():
+        emit(smoothed, uniform_plan(smoothed, "int8"), ranges, flavour)
