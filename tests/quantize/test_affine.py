@@ -4,12 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgeprune.quantize.affine import asymmetric, dequantize, per_channel, quantize, symmetric
+from edgeprune.quantize.affine import WIDER, asymmetric, balanced, dequantize, per_channel, quantize, symmetric
 from edgeprune.quantize.spec import QParams, Range
 
 BOUNDS = st.floats(-1e6, 1e6, width=32)
 RANGES = st.tuples(BOUNDS, BOUNDS).map(lambda pair: Range(min(pair), max(pair)))
-CHOOSERS = pytest.mark.parametrize("choose", [asymmetric, symmetric])
+CHOOSERS = pytest.mark.parametrize("choose", [asymmetric, symmetric, balanced])
 
 
 @CHOOSERS
@@ -19,7 +19,7 @@ def test_inside_the_range_the_error_is_at_most_half_a_step(choose, span, positio
     x = np.float32(span.low + position * (span.high - span.low))
     error = abs(float(dequantize(quantize(x, q), q)) - float(x))
     rounding = 1e-6 * max(abs(span.low), abs(span.high))  # of x and the scale in float32
-    if choose is asymmetric:  # rounding the zero point moves the grid by up to half a step, cutting it off at one end
+    if q.zero_point != 0:  # rounding the zero point moves the grid by up to half a step, cutting it off at one end
         at_end = min(x - span.low, span.high - x) <= float(q.scale) / 2 + rounding
         assert error <= float(q.scale) * (1 if at_end else 0.5) + rounding
     else:
@@ -38,6 +38,23 @@ def test_zero_is_exact_and_the_scale_positive(choose, span):
 def test_a_range_that_starts_at_zero_has_its_zero_point_at_the_end(span):
     assert asymmetric(Range(0, abs(span.high))).zero_point == 0
     assert symmetric(span).zero_point == 0
+
+
+@given(span=RANGES)
+def test_a_range_is_centred_on_zero_only_where_that_costs_little(span):
+    q, finest = balanced(span), asymmetric(span)
+    assert q.scale <= finest.scale * WIDER * 255 / 254
+    if q.zero_point != 0:
+        assert np.array_equal(q.zero_point, finest.zero_point)
+
+
+@pytest.mark.parametrize(
+    ("span", "zero_point"),
+    [(Range(-2.1, 2.6), 0), (Range(-0.28, 6), asymmetric(Range(-0.28, 6)).zero_point), (Range(0, 6), 0)],
+    ids=["an image", "behind a SiLU", "behind a ReLU"],
+)
+def test_a_zero_point_is_0_unless_the_range_lies_to_one_side(span, zero_point):
+    assert balanced(span).zero_point == zero_point
 
 
 @CHOOSERS
