@@ -46,6 +46,7 @@ OPTIONS = {
     "observer": ("quantize", "observer"),
     "max_drop": ("budgets", "max_drop"),
     "max_latency_ms": ("budgets", "max_latency_ms"),
+    "latency_table": ("latency_table",),
     "max_size_mb": ("budgets", "max_size_mb"),
     "epochs": ("train", "epochs"),
     "device": ("train", "device"),

@@ -21,7 +21,7 @@ class Shortfall:
 
 
 def choose_default(baseline: Measurement, measurements: Sequence[Measurement], budgets: Budgets) -> Measured:
-    """The fastest measured variant within the budgets; where nothing was measured, the smallest within them.
+    """The fastest measured variant within the budgets; if none was, the fastest foretold, else the smallest.
 
     The baseline stands for election where it is a variant (nothing was pruned), so an INT8 that is slower never wins.
     """
@@ -30,6 +30,11 @@ def choose_default(baseline: Measurement, measurements: Sequence[Measurement], b
     if timed:
         best = min(timed, key=lambda one: one.percentile_ms(50) or 0.0)
         return Measured(best.variant, "the fastest measured within the budgets", baseline, tuple(measurements))
+    foretold = [(one.foretold.ms, one) for one in within if one.foretold is not None and one.foretold.ms is not None]
+    if foretold:
+        _, best = min(foretold, key=lambda pair: pair[0])
+        reason = "unmeasured: foretold to be the fastest within the budgets"
+        return Measured(best.variant, reason, baseline, tuple(measurements))
     judged = [one for one in within if not one.unmeasured or one.accuracy]
     if judged:
         best = min(judged, key=lambda one: one.size_bytes)
@@ -54,11 +59,13 @@ def shortfalls(one: Measurement, budgets: Budgets) -> list[Shortfall]:
     if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:
         text = f"is {size_mb:.3f} MB, {budgets.max_size_mb:g} allowed"
         found.append(Shortfall(text, size_mb / budgets.max_size_mb - 1))
-    p50 = one.percentile_ms(50)
+    p50, takes = one.percentile_ms(50), "takes"
+    if p50 is None and one.foretold is not None:
+        p50, takes = one.foretold.ms, "is foretold to take"
     if budgets.max_latency_ms is not None and p50 is None:
         found.append(Shortfall(f"takes an unknown time, {budgets.max_latency_ms:g} ms allowed", math.inf))
     elif budgets.max_latency_ms is not None and p50 is not None and p50 > budgets.max_latency_ms:
-        text = f"takes {p50:.3f} ms, {budgets.max_latency_ms:g} allowed"
+        text = f"{takes} {p50:.3f} ms, {budgets.max_latency_ms:g} allowed"
         found.append(Shortfall(text, p50 / budgets.max_latency_ms - 1))
     return found
 

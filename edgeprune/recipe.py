@@ -132,6 +132,7 @@ class Budgets(_Part):
     max_drop: Annotated[float, Field(ge=0)] = 1.0
     """Points of accuracy that may be lost against the unpruned FP32 model, judged on the select split."""
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """p50 at batch 1: measured, or else as `latency_table` foretells it."""
     max_size_mb: Annotated[float, Field(gt=0)] | None = None
 
 
@@ -145,6 +146,8 @@ class Recipe(_Part):
     prune: PrunePart = PrunePart()
     quantize: QuantizePart = QuantizePart()
     budgets: Budgets = Budgets()
+    latency_table: Path | None = None
+    """What operators take on the target, as `bench --operators` writes it: foretells what is not measured."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
     @property

@@ -95,6 +95,16 @@ class Energy:
 
 
 @dataclass(frozen=True)
+class Foretold:
+    """What a latency table says of a variant that nobody timed."""
+
+    ms: float | None
+    """p50 at batch 1; None where an operator is unknown."""
+    how: str
+    """Of which machine the table is and how much was interpolated, or what is unknown."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """All that was found out about one variant of one bundle."""
 
@@ -115,6 +125,8 @@ class Measurement:
     environment: Environment | None = None
     samples_ms: tuple[tuple[float, ...], ...] = ()
     """One tuple per process restart, in the order it happened; of each slice the last inferences that were timed."""
+    foretold: Foretold | None = None
+    """Where nothing was timed and a latency table was given."""
     load_ms: tuple[float, ...] = ()
     """Per restart: reading the file and building the session."""
     first_inference_ms: tuple[float, ...] = ()

@@ -2,7 +2,7 @@ from edgeprune.choose import choose_default, shortfalls, verdict
 from edgeprune.errors import BudgetError, DeviceError, FallbackError, MissingError
 from edgeprune.metrics import Interval
 from edgeprune.recipe import Budgets
-from edgeprune.results import Accuracy, Layer, Measurement
+from edgeprune.results import Accuracy, Foretold, Layer, Measurement
 
 
 def measured(variant: str, *, ms: float | None = 1.0, lost: float = 0.0, size: int = 1000, **more) -> Measurement:
@@ -15,6 +15,7 @@ def measured(variant: str, *, ms: float | None = 1.0, lost: float = 0.0, size: i
 
 
 BASELINE = measured("baseline", ms=2.0)
+BASELINE_UNTIMED = measured("baseline", ms=None)
 
 
 def test_the_fastest_within_the_accuracy_budget_is_the_default():
@@ -43,6 +44,17 @@ def test_where_nothing_was_timed_the_smallest_is_the_default_and_says_so():
     )
     assert chosen.default == "tensorrt-int8"
     assert chosen.default_reason.startswith("unmeasured")
+
+
+def test_where_nothing_was_timed_the_fastest_that_is_foretold_is_the_default():
+    one = measured("tensorrt-fp32", ms=None, size=3, foretold=Foretold(2.0, "a table"))
+    other = measured("tensorrt-int8", ms=None, size=9, foretold=Foretold(1.0, "a table"))
+    chosen = choose_default(BASELINE_UNTIMED, [one, other], Budgets(max_latency_ms=1.5))
+    assert chosen.default == "tensorrt-int8"
+    assert "foretold" in chosen.default_reason
+    assert [shortfall.text for shortfall in shortfalls(one, Budgets(max_latency_ms=1.5))] == [
+        "is foretold to take 2.000 ms, 1.5 allowed"
+    ]
 
 
 def test_every_budget_that_is_missed_is_named():

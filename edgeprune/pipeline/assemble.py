@@ -15,10 +15,11 @@ import yaml
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD
-from edgeprune.bundle import CORE, OUTSIDE, PLAN, LayerPlan, Task, Variant, open_bundle, seal
+from edgeprune.bundle import CORE, OUTSIDE, PLAN, LayerPlan, Task, Variant, open_bundle, seal, sha256_of
 from edgeprune.cache import RECORD, Stage
 from edgeprune.data.preprocess import feeds, write_preprocess
 from edgeprune.errors import CorruptError, InputError, OutputError
+from edgeprune.latency_table import FILE
 from edgeprune.pipeline.artifact import MODEL, read_facts
 from edgeprune.pipeline.job import Job, versions
 from edgeprune.pipeline.lowered import VARIANT
@@ -74,6 +75,8 @@ def assemble(job: Job, parts: Parts) -> Stage:
             for name in (PLAN, TRIED):
                 if (parts.plan.folder / name).is_file():
                     shutil.copyfile(parts.plan.folder / name, folder / name)
+        if job.recipe.latency_table is not None:
+            shutil.copyfile(job.recipe.latency_table, folder / FILE)
         pruning = {"pruner": "none"}
         if parts.network is not None:
             for name in ("pruned.safetensors", "architecture.json"):
@@ -108,6 +111,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
         "plan": parts.plan,
         "variants": [[backend, precision, stage.key] for backend, precision, stage in parts.variants],
         "recipe": portable(job.recipe),
+        "latency_table": None if job.recipe.latency_table is None else sha256_of(job.recipe.latency_table),
         "splits": TypeAdapter(dict[str, Any]).dump_python(job.splits.record(), mode="json"),
         "target": job.target.model_dump(mode="json"),
         "command": _command(job),

@@ -15,6 +15,7 @@ from edgeprune.data.preparing import described
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.data.wordpiece import Text
 from edgeprune.errors import ConfigError, MissingError
+from edgeprune.pipeline.foretold import check_table
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle
 from edgeprune.pipeline.places import remember
@@ -153,10 +154,12 @@ def _check_plan(recipe: Recipe) -> None:
 
 
 def _check_budgets(recipe: Recipe, target: Target) -> None:
-    if recipe.budgets.max_latency_ms is not None and not target.local:
+    if recipe.latency_table is not None:
+        check_table(recipe.latency_table, target)
+    elif recipe.budgets.max_latency_ms is not None and not target.local:
         raise MissingError(
-            f"a latency budget cannot be judged: {target.name} is not this machine:"
-            " leave it out, or compile on the device with --target cpu"
+            f"a latency budget cannot be judged: {target.name} is not this machine: give --latency-table FILE, which"
+            " `edgeprune bench BUNDLE --operators` writes on the device, or compile there with --target cpu"
         )
 
 

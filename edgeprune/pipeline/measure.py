@@ -16,6 +16,7 @@ from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import DataError
+from edgeprune.latency_table import FILE
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import DataPart, Recipe, read_yaml, validated
@@ -66,7 +67,12 @@ def measure_bundle(
     def work(folder: Path) -> None:
         splits = same_splits(bundle, part)
         chosen = [evaluation(bundle, splits, name) for name in splits.reported]
-        baseline, found = measure(bundle, target, chosen, settings, transport=LocalTransport(), progress=progress)
+        baseline, measured = measure(bundle, target, chosen, settings, transport=LocalTransport(), progress=progress)
+        found = list(measured)
+        if (bundle.root / FILE).is_file():
+            from edgeprune.pipeline.foretold import check_table, with_predictions  # imports onnx
+
+            baseline, *found = with_predictions(bundle, check_table(bundle.root / FILE, target), (baseline, *measured))
         write(choose_default(baseline, found, recipe.budgets), folder / MEASURED)
 
     inputs = {

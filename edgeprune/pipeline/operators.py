@@ -169,7 +169,7 @@ class _Site:
         for number in range(self.settings.restarts):
             restarts.append(self._restart(variant))
             task.advance(note=f"{variant.name}, restart {number + 1} of {self.settings.restarts}")
-        graph = operators(self._graph(variant))
+        graph = operators(timed_graph(self.bundle, variant))
         ms = float(np.median([one.ms for one in restarts]))
         shares = [shared_out(variant.backend, one.evidence, graph, one.ms) for one in restarts]
         medians = {one.name: float(np.median([share.get(one.name, 0.0) for share in shares])) for one in graph}
@@ -179,17 +179,6 @@ class _Site:
         return TimedVariant(
             variant.name, ms, _distinct(variant.backend, graph, medians, precisions, scale), network_bytes
         )
-
-    def _graph(self, variant: Variant) -> ir.Model:
-        """The variant's file; dimensions that it leaves free behind the batch have the size that is timed."""
-        model = read_onnx(self.bundle.files(variant)["model"])
-        with np.load(self.bundle.root / SAMPLES, allow_pickle=False) as samples:
-            given = [
-                f"{one.name}:{one.dtype}[{','.join(map(str, (1, *samples[one.name].shape[1:])))}]"
-                for one in tensor_specs(model.graph.inputs)
-                if any(isinstance(size, str) for size in one.shape[1:])
-            ]
-        return pinned(model, given)
 
     def _restart(self, variant: Variant) -> _Restart:
         half = self.settings.seconds / 2
@@ -203,6 +192,18 @@ class _Site:
             evidence = client.ask("profile", seconds=half)["evidence"]
             after = client.ask("time", **slices)["samples_ms"]
         return _Restart(float(np.median(before + after)), evidence)
+
+
+def timed_graph(bundle: Bundle, variant: Variant) -> ir.Model:
+    """A variant's file; dimensions that it leaves free behind the batch have the size that is timed."""
+    model = read_onnx(bundle.files(variant)["model"])
+    with np.load(bundle.root / SAMPLES, allow_pickle=False) as samples:
+        given = [
+            f"{one.name}:{one.dtype}[{','.join(map(str, (1, *samples[one.name].shape[1:])))}]"
+            for one in tensor_specs(model.graph.inputs)
+            if any(isinstance(size, str) for size in one.shape[1:])
+        ]
+    return pinned(model, given)
 
 
 def shared_out(backend: str, evidence: Mapping[str, Any], graph: Sequence[Operator], ms: float) -> dict[str, float]:

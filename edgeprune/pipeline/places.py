@@ -11,6 +11,7 @@ from typing import Any
 from edgeprune.bundle import CORE, PLACES, PLAN, Bundle
 from edgeprune.data.datasets import KNOWN
 from edgeprune.errors import ConfigError, CorruptError, InputError
+from edgeprune.latency_table import FILE
 from edgeprune.recipe import DataPart, Recipe, Rows, validated
 
 ROLES = ("train", "calibrate", "select", "report")
@@ -21,6 +22,8 @@ def portable(recipe: Recipe) -> dict[str, Any]:
     names = {path: name for name, path in _own(recipe.data).items()}
     data = _renamed(recipe.data, lambda path: names.get(path, path))
     whole: dict[str, Any] = recipe.model_copy(update={"data": data}).model_dump(mode="json", exclude_none=True)
+    if recipe.latency_table is not None:
+        whole["latency_table"] = FILE  # which the bundle holds
     for part, key in ((whole, "weights"), *((whole["data"], key) for key in ("metric", "calibration", "preprocess"))):
         if key in part:
             part[key] = Path(part[key]).name

@@ -27,8 +27,10 @@ from edgeprune.graph.save import write_onnx
 from edgeprune.metrics import Interval, agreement, snr_db
 from edgeprune.pipeline.artifact import MODEL, ranges, read_facts, read_ranges
 from edgeprune.pipeline.corrections import conditioned, means, read_rounded, rounded
+from edgeprune.pipeline.foretold import layer_times
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.quantization import Quantization, first_backend
+from edgeprune.quantize.allocation.allocate import Amount
 from edgeprune.quantize.allocation.options import options_of
 from edgeprune.quantize.allocation.search import Tried, best_within_size, smallest_within
 from edgeprune.quantize.emission.flavour import flavour_for
@@ -151,16 +153,27 @@ def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage)
 
     def work(folder: Path) -> None:
         graph, known = quantization.graph(), read_sensitivity(sensitivity.folder / SENSITIVITY).layers
+        times = None if budgets.max_latency_ms is None else layer_times(job, graph)
         options = {
-            one.weight: options_of(one, known[one.weight].losses, known[one.weight].channels)
+            one.weight: options_of(
+                one,
+                known[one.weight].losses,
+                known[one.weight].channels,
+                None if times is None else times.layers[one.weight],
+            )
             for one in weighted_layers(graph)
         }
+        limits: dict[Amount, float] = {}
+        if job.target.memory_bytes is not None:
+            limits["memory_bytes"] = job.target.memory_bytes
+        if times is not None and budgets.max_latency_ms is not None:
+            limits["latency_ms"] = budgets.max_latency_ms - times.beside_ms
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as scratch:
             verify = _verifier(job, dense, quantization, Path(scratch))
             if budgets.max_size_mb is not None:
-                best, tried = best_within_size(options, verify, budgets.max_size_mb * MB)
+                best, tried = best_within_size(options, verify, budgets.max_size_mb * MB, limits)
             else:
-                best, tried = smallest_within(options, verify, budgets.max_drop)
+                best, tried = smallest_within(options, verify, budgets.max_drop, limits)
         write_plan(best.plan, folder / PLAN)
         (folder / TRIED).write_text(json.dumps([_record(one, best) for one in tried], indent=1) + "\n")
 
@@ -170,6 +183,7 @@ def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage)
         "sensitivity": sensitivity,
         **quantization.inputs("mixed"),
         "budgets": budgets.model_dump(),
+        "latency_table": None if job.recipe.latency_table is None else sha256_of(job.recipe.latency_table),
         "rows": job.splits.fingerprint("select"),
         "preprocess": job.splits.preprocess.to_json(),
         "judged": [list(job.metrics), job.recipe.data.metric],

@@ -201,7 +201,7 @@ def environment_of(measured: Measured) -> Environment | None:
 def unit_of_time(measured: Measured) -> tuple[str, float]:
     """The unit that this bundle's latencies are shown in, and how many of it make a millisecond."""
     records = (measured.baseline, *measured.measurements)
-    slowest = max(record.percentile_ms(50) or 0.0 for record in records)
+    slowest = max(record.percentile_ms(50) or _foretold_ms(record) or 0.0 for record in records)
     return ("ms", 1.0) if slowest >= 1 else ("µs", 1000.0)
 
 
@@ -287,11 +287,15 @@ def _drop(accuracy: Accuracy) -> Cell:
 
 def _percentiles(records: Sequence[Measurement], q: float, per_ms: float, notes: _Notes) -> tuple[Cell, ...]:
     found = [record.percentile_ms(q) for record in records]
+    if q == 50:
+        found = [_foretold_ms(one) if ms is None else ms for one, ms in zip(records, found, strict=True)]
     texts = aligned([latency and latency * per_ms for latency in found])
     return tuple(_percentile(record, q, text, notes) for record, text in zip(records, texts, strict=True))
 
 
 def _percentile(record: Measurement, q: float, text: str, notes: _Notes) -> Cell:
+    if text != ABSENT and not record.samples and record.foretold is not None:
+        return Cell(f"~{text}", note=notes.keep(f"not measured: foretold by {record.foretold.how}"))
     if text != ABSENT:
         return Cell(text)
     if not record.samples:
@@ -300,8 +304,14 @@ def _percentile(record: Measurement, q: float, text: str, notes: _Notes) -> Cell
     return Cell(f"n<{needed}", note=notes.keep(f"p{q:g} needs {needed} timed runs"))
 
 
+def _foretold_ms(record: Measurement) -> float | None:
+    return record.foretold.ms if record.foretold is not None and not record.samples else None
+
+
 def _untimed(record: Measurement) -> str:
-    return f"not measured: {record.unmeasured or 'no run was timed'}"
+    unknown = record.foretold.how if record.foretold is not None and record.foretold.ms is None else ""
+    told = f"not measured: {record.unmeasured or 'no run was timed'}"
+    return f"{told}; not foretold: there is {unknown}" if unknown else told
 
 
 def _speedup(record: Measurement, notes: _Notes) -> Cell:

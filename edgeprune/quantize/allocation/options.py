@@ -23,18 +23,25 @@ CAST_BYTES, JOIN_BYTES = 140, 420
 """Of the nodes and names that such a layer needs besides; from files of ResNet-20 and ResNet-56."""
 
 
-def options_of(layer: WeightedLayer, losses: Mapping[str, float], channels: NDArray[Any]) -> tuple[Option, ...]:
+def options_of(
+    layer: WeightedLayer,
+    losses: Mapping[str, float],
+    channels: NDArray[Any],
+    ms: Mapping[str, float] | None = None,
+) -> tuple[Option, ...]:
     """Float, 8 bits, 4 bits, and 4 bits but for the most important channels.
 
-    `losses`: predicted rise of the loss by precision; `channels` [C]: that of 4 instead of 8 bits in one channel.
+    `losses`: predicted rise of the loss by precision; `channels` [C]: that of 4 instead of 8 bits in one channel; `ms`:
+    what the layer takes in `fp32` and in `int8`, which 4 bits are multiplied in; None: not known.
     """
+    takes = {"fp32": 0.0, "int8": 0.0} if ms is None else ms
     count, numbers = layer.weight_shape[layer.axis], math.prod(layer.weight_shape)
     eight = numbers + PER_CHANNEL_BYTES * count
     four = math.ceil(numbers / 2) + PER_CHANNEL_BYTES * count + CAST_BYTES
     found = [
-        Option(LayerQuant("fp32", "a narrower one loses too much"), 0.0, 4 * numbers, 4 * numbers),
-        Option(LayerQuant("int8", "4 bits lose too much here"), losses["int8"], eight, eight),
-        Option(LayerQuant("int4", "loses least for its size"), losses["int4"], four, eight),
+        Option(LayerQuant("fp32", "a narrower one loses too much"), 0.0, 4 * numbers, 4 * numbers, takes["fp32"]),
+        Option(LayerQuant("int8", "4 bits lose too much here"), losses["int8"], eight, eight, takes["int8"]),
+        Option(LayerQuant("int4", "loses least for its size"), losses["int4"], four, eight, takes["int8"]),
     ]
     if layer.op in PRODUCTS:
         most = np.argsort(-channels, kind="stable")
@@ -48,7 +55,7 @@ def options_of(layer: WeightedLayer, losses: Mapping[str, float], channels: NDAr
                 chosen = LayerQuant(
                     "int4", f"the {len(wide)} of {count} channels that lose most keep 8 bits", _ints(wide)
                 )
-                found.append(Option(chosen, loss, size, eight))
+                found.append(Option(chosen, loss, size, eight, takes["int8"]))
     return tuple(found)
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from edgeprune.quantize.allocation.allocate import Option, total
@@ -55,6 +57,27 @@ def test_where_none_holds_the_one_that_loses_least_is_given():
 
     found, _ = smallest_within(given, verify, max_drop=1.0)
     assert {one.precision for one in found.plan.layers.values()} == {"fp32"}
+
+
+@pytest.mark.parametrize("search", [smallest_within, best_within_size])
+def test_every_plan_that_is_tried_keeps_the_other_limits(search):
+    given = {
+        weight: tuple(replace(one, latency_ms=4.0 if one.quant.precision == "fp32" else 1.0) for one in choices)
+        for weight, choices in options().items()
+    }
+    points_per_loss, most = 300.0, {smallest_within: 1.0, best_within_size: 20_000.0}[search]
+    _, tried = search(given, verify_with(points_per_loss, given), most, {"latency_ms": 17.0})
+    assert all(total(given, one.plan, "latency_ms") <= 17.0 for one in tried)
+    assert any("fp32" in {layer.precision for layer in one.plan.layers.values()} for one in tried)  # there was room
+
+
+def test_a_limit_that_no_plan_keeps_gives_the_one_that_is_nearest():
+    given = {
+        weight: tuple(replace(one, latency_ms=4.0 if one.quant.precision == "fp32" else 1.0) for one in choices)
+        for weight, choices in options().items()
+    }
+    found, _ = smallest_within(given, verify_with(300.0, given), 1.0, {"latency_ms": 0.1})
+    assert total(given, found.plan, "latency_ms") == len(given)
 
 
 def test_no_plan_is_measured_twice():
