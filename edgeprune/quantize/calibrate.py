@@ -24,13 +24,13 @@ from edgeprune.quantize.emission.placement import place
 from edgeprune.quantize.observers import OBSERVERS
 from edgeprune.quantize.observers.observer import Observer
 from edgeprune.quantize.spec import Range
-from edgeprune.quantize.stream import run
+from edgeprune.quantize.stream import in_parts, run
 from edgeprune.registry import resolve
 
 FEWEST_SAMPLES = 16
 """Below this a range says more about the samples than about the data."""
 CHECKPOINT_EVERY = 8
-"""Batches, after which what was seen is saved."""
+"""Parts of batches, after which what was seen is saved."""
 
 
 def calibrate(
@@ -43,9 +43,9 @@ def calibrate(
 ) -> dict[str, Range]:
     """Return the range of every value that is quantized when all layers are.
 
-    One batch is in memory at a time, with the values it causes. After a kill, the same call with the same `checkpoint`
-    file goes on with the batch after the last one saved, to the same end. Raises DataError where there are too few
-    samples, and where a value is never other than zero, NaN or infinite, naming it.
+    A part of a batch is in memory at a time, with the values it causes. After a kill, the same call with the same
+    `checkpoint` file goes on with the part after the last one saved, to the same end. Raises DataError where there are
+    too few samples, and where a value is never other than zero, NaN or infinite, naming it.
     """
     model = read_onnx(model_file)
     names = place(model, {layer.weight for layer in weighted_layers(model)}, add_absorbs=False).own
@@ -58,7 +58,7 @@ def calibrate(
         file = Path(folder) / "observed.onnx"
         write_onnx(_with_outputs(model, names), file)
         task.advance(seen.samples)
-        for feeds, outputs in run(file, islice(batches, seen.batches, None)):
+        for feeds, outputs in run(file, islice(in_parts(file, batches), seen.batches, None)):
             for name, one in seen.observers.items():
                 one.observe(_finite(feeds[name] if name in feeds else outputs[name], name))
             seen.batches += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,16 +17,19 @@ from edgeprune.backends.backend import Feeds, Runner
 from edgeprune.graph.save import write_onnx
 from edgeprune.registry import resolve
 
+MOST_BYTES = 64 * 2**20
+"""Of values that are held at once, unless one sample has more."""
+
 
 def values(model: ir.Model, names: Collection[str], batches: Iterable[Feeds]) -> Iterator[dict[str, NDArray[Any]]]:
-    """For each batch the values of these names, inputs of the graph among them; nothing else is computed."""
+    """The values of these names, inputs of the graph among them, in parts of batches; nothing else is computed."""
     inputs = {str(value.name) for value in model.graph.inputs}
     computed = [name for name in names if name not in inputs]
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         file = Path(folder) / "observed.onnx"
         if computed:
             write_onnx(_only(model, computed), file)
-        for feeds, found in run(file, batches) if computed else ((feeds, {}) for feeds in batches):
+        for feeds, found in run(file, in_parts(file, batches)) if computed else ((feeds, {}) for feeds in batches):
             yield {name: feeds[name] if name in inputs else found[name] for name in names}
 
 
@@ -36,6 +40,26 @@ def _only(model: ir.Model, names: Iterable[str]) -> ir.Model:
     partial.graph.outputs.clear()
     partial.graph.outputs.extend(wanted[name] for name in names)
     return common.RemoveUnusedNodesPass()(partial).model
+
+
+def in_parts(file: Path, batches: Iterable[Feeds]) -> Iterator[Feeds]:
+    """The batches in parts, each so small that what the graph answers to it takes at most MOST_BYTES.
+
+    Parts have the same size, whole batches or a power of two, but for the last of a batch: equal graphs, equal parts.
+    """
+    size = 0
+    for feeds in batches:
+        size = size or _part_size(file, feeds)
+        for start in range(0, _size(feeds), size):
+            yield {name: array[start : start + size] for name, array in feeds.items()}
+
+
+def _part_size(file: Path, feeds: Feeds) -> int:
+    """As many samples as the answers to the first allow."""
+    (one,) = run(file, [{name: array[:1] for name, array in feeds.items()}])
+    held = sum(array.nbytes for array in one[1].values())
+    fit = max(MOST_BYTES // max(held, 1), 1)
+    return _size(feeds) if fit >= _size(feeds) else 2 ** int(math.log2(fit))
 
 
 def run(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from edgeprune.quantize import stream
 from edgeprune.quantize.stream import values
 
 TEXT = "(float[batch, 2] x, float[batch, 2] z) => (float[batch, 2] y) { a = Add(x, z) r = Relu(a) y = Mul(r, r) }"
@@ -17,6 +18,14 @@ def test_values_come_batch_by_batch(parse, size):
     assert [len(batch["a"]) for batch in found] == [len(batch["x"]) for batch in batches(size)]
     for name, expected in {"x": X, "a": 2 * X, "y": np.maximum(2 * X, 0) ** 2}.items():
         np.testing.assert_array_equal(np.concatenate([batch[name] for batch in found]), expected)
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(8, [1, 1, 1, 1, 1]), (24, [2, 2, 1]), (32, [4, 1]), (40, [5])])
+def test_a_batch_is_run_in_parts_whose_values_fit(parse, monkeypatch, most, sizes):
+    monkeypatch.setattr(stream, "MOST_BYTES", most)  # a sample has 8 bytes of `a`
+    found = [batch["a"] for batch in values(parse(TEXT), ["a"], batches(5))]
+    assert [len(part) for part in found] == sizes
+    np.testing.assert_array_equal(np.concatenate(found), 2 * X)
 
 
 def test_inputs_alone_are_handed_through(parse):
