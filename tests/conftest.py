@@ -7,7 +7,9 @@ was missing. The variable is `all`, or names of test files without `test_` and `
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
@@ -77,3 +79,20 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             recipe, load_target(target), out=folder / name, backends=backends, cache=cache, settings=settings
         )
     return {name: folder / name for name in jobs}
+
+
+@pytest.fixture(scope="session")
+def python310():
+    """A Python 3.10 with NumPy and ONNX Runtime: `EDGEPRUNE_PYTHON310`, or `python3.10` on the path."""
+    python = os.environ.get("EDGEPRUNE_PYTHON310") or shutil.which("python3.10")
+    if python is None:
+        pytest.skip("no Python 3.10 here: set EDGEPRUNE_PYTHON310 to one with numpy and onnxruntime")
+    try:
+        subprocess.run(
+            [python, "-c", "import sys, numpy, onnxruntime; sys.exit(sys.version_info[:2] != (3, 10))"],
+            check=True,
+            capture_output=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"{python} is no Python 3.10 with numpy and onnxruntime")
+    return python

@@ -36,6 +36,6 @@ def export(out: Path, pruned: Path | None, recipe: str | None, force: bool, outp
     output.show(
         shown(made),
         f"{facts['macs']:,} multiply-accumulates; exported by {facts['exporter']};"
-        f" differs from PyTorch by {facts['parity']:.2g} at most",
+        f" differs from PyTorch by {facts['parity']:.2g} of the largest output at most",
         f"graph: {out}",
     )

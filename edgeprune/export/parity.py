@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 
 
 def check(model: nn.Module, file: Path, feeds: Mapping[str, NDArray[Any]]) -> float:
-    """Return the largest absolute difference between `model` and `file` on the first samples of `feeds`.
+    """Return the largest difference between `model` and `file` on the first samples of `feeds`, as TOLERANCE counts it.
 
     `feeds` holds the model's inputs by name, [N, ...] each. Raises DataError where there are fewer samples than are
     needed, ModelError where a runtime differs by more than TOLERANCE.
@@ -45,13 +45,12 @@ def check(model: nn.Module, file: Path, feeds: Mapping[str, NDArray[Any]]) -> fl
             with runner:
                 found = runner.infer({name: given[name] for name in runner.input_names})
             for name, wanted in expected.items():
-                difference = _difference(wanted, found[name])
-                # `not <=` so that NaN fails
-                if not difference <= TOLERANCE * max(1.0, float(np.max(np.abs(wanted)))):
+                difference = _difference(wanted, found[name]) / max(1.0, float(np.max(np.abs(wanted))))
+                if not difference <= TOLERANCE:  # `not <=` so that NaN fails
                     which = f"'{name}' of " if len(expected) > 1 else ""
                     raise ModelError(
                         f"{file}: {which}{runtime} at batch {batch} differs from the torch model by {difference:.3g}"
-                        f" (allowed {TOLERANCE:g}): the export is not faithful"
+                        f" of its largest output (allowed {TOLERANCE:g}): the export is not faithful"
                     )
                 worst = max(worst, difference)
     return worst

@@ -5,12 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from edgeprune.backends import LOAD
 from edgeprune.meters import METERS
@@ -68,23 +65,6 @@ def test_nothing_else_is_loaded_when_it_starts():
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     heavy = {"pydantic", "yaml", "click", "rich", "onnx", "onnx_ir", "torch", "datasets", *RUNTIMES}
     assert not loaded & heavy
-
-
-@pytest.fixture(scope="module")
-def python310():
-    """A Python 3.10 with NumPy and ONNX Runtime: `EDGEPRUNE_PYTHON310`, or `python3.10` on the path."""
-    python = os.environ.get("EDGEPRUNE_PYTHON310") or shutil.which("python3.10")
-    if python is None:
-        pytest.skip("no Python 3.10 here: set EDGEPRUNE_PYTHON310 to one with numpy and onnxruntime")
-    try:
-        subprocess.run(
-            [python, "-c", "import sys, numpy, onnxruntime; sys.exit(sys.version_info[:2] != (3, 10))"],
-            check=True,
-            capture_output=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip(f"{python} is no Python 3.10 with numpy and onnxruntime")
-    return python
 
 
 def test_it_works_on_python_310(python310, folder):

@@ -1,5 +1,8 @@
 """Weights in 4 bits, from the plan to what the runtimes run."""
 
+import json
+import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -274,3 +277,30 @@ def test_openvino_tells_of_layers_that_it_runs_as_one(parse, tmp_path):
     narrow = emit(model, chosen, ranges, FLAVOURS["openvino"])
     layers = [LayerPlan(one.name, one.op, one.weight, "int8") for one in weighted_layers(model)]
     assert executed(narrow, layers, tmp_path, "openvino") == ["int8", "int8"]
+
+
+ON_THE_OLDEST = """
+import json, sys
+import numpy as np, onnxruntime as ort
+options = ort.SessionOptions()
+options.enable_profiling, options.profile_file_prefix, options.log_severity_level = True, sys.argv[1] + "/profile", 3
+session = ort.InferenceSession(sys.argv[1] + "/m.onnx", options, providers=["CPUExecutionProvider"])
+(output,) = session.run(None, {"input": np.load(sys.argv[1] + "/x.npy")})
+np.save(sys.argv[1] + "/y.npy", output)
+with open(session.end_profiling()) as file:
+    events = [one for one in json.load(file) if one["name"].endswith("_kernel_time")]
+print(json.dumps([one["args"]["op_name"] for one in events]))
+"""
+
+
+def test_an_older_runtime_multiplies_in_eight_bits_too_where_a_layer_has_channels_of_both(subject, python310, tmp_path):
+    mixed = plan(subject, w1=LayerQuant("int4", wide=(0, 5)), w2=LayerQuant("int4", wide=(3,)))
+    expected = run(emit(subject.model, mixed, subject.ranges, FLAVOURS["ort"]), subject.x, tmp_path)
+    np.save(tmp_path / "x.npy", subject.x)
+    done = subprocess.run(
+        [python310, "-c", ON_THE_OLDEST, str(tmp_path)], capture_output=True, text=True, check=True, env=os.environ
+    )
+    kernels = json.loads(done.stdout)
+    assert kernels.count("QLinearConv") == 2
+    assert "Conv" not in kernels
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
