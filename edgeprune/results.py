@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.errors import CorruptError
 from edgeprune.metrics import Interval, order_statistic_interval
+from edgeprune.scenario import ALONE, Scenario
 
 SCHEMA = 1
 MB = 1_000_000
@@ -113,8 +114,13 @@ class Measurement:
     failed: bool = False
     """Whether it is the device that failed: the command ends with 5."""
     environment: Environment | None = None
+    scenario: Scenario = ALONE
+    """Under which load."""
     samples_ms: tuple[tuple[float, ...], ...] = ()
-    """One tuple per process restart, in the order it happened; of each slice the last inferences that were timed."""
+    """One tuple per process restart, in the order it happened; of each slice the last inferences that were timed, by
+    LoadGen every query. Empty where the scenario has no latency."""
+    samples_per_s: tuple[float, ...] = ()
+    """Per restart: how many were answered; by LoadGen only."""
     load_ms: tuple[float, ...] = ()
     """Per restart: reading the file and building the session."""
     first_inference_ms: tuple[float, ...] = ()
@@ -149,6 +155,19 @@ class Measurement:
         if self.samples < SAMPLES_FOR_PERCENTILE[q]:
             return None
         return order_statistic_interval([np.percentile(run, q) for run in self.samples_ms])
+
+    @property
+    def throughput(self) -> float | None:
+        """Samples per second of the median restart; None where they were not counted."""
+        return float(np.median(self.samples_per_s)) if self.samples_per_s else None
+
+    @property
+    def late(self) -> float | None:
+        """Share of the queries that missed the scenario's deadline; None where there is none, or no query."""
+        deadline_ms = self.scenario.deadline_ms
+        if deadline_ms is None or not self.samples:
+            return None
+        return float(np.mean(np.concatenate(self.samples_ms) > deadline_ms))
 
     @property
     def fallbacks(self) -> tuple[Layer, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from edgeprune.cli.output import Output, output_options
+from edgeprune.cli.output import OneOf, Output, output_options
+from edgeprune.scenario import SCENARIOS
 
 if TYPE_CHECKING:
     from edgeprune.bundle import Bundle
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench_results"), show_default=True)
 @click.option("--data", metavar="DIR", help="Where the data of the bundles are, if not where they were.")
 @click.option("--metric", metavar="FILE.py:FN", help="Where the metric is, if not where it was.")
+@click.option("--scenario", type=OneOf("scenario", SCENARIOS), help="Let LoadGen ask: one of MLPerf's scenarios.")
+@click.option("--qps", type=click.FloatRange(min=0, min_open=True), help="Queries a second that arrive in `server`.")
+@click.option("--deadline-ms", type=click.FloatRange(min=0, min_open=True), help="Of a query in `server`.")
+@click.option("--batch", type=click.IntRange(min=1), help="Samples at a time in `multi-stream` and `offline`.")
 @click.option("--compare", is_flag=True, help="Say whether the second of two is faster than the first, and how sure.")
 @click.option("--fail-if-slower", type=click.FloatRange(min=0), metavar="PCT", help="With --compare: end with 3.")
 @click.option("--operators", is_flag=True, help="Time every operator instead, into <out>/<target>/latency.csv.")
@@ -32,6 +38,10 @@ def bench(
     out: Path,
     data: str | None,
     metric: str | None,
+    scenario: str | None,
+    qps: float | None,
+    deadline_ms: float | None,
+    batch: int | None,
     compare: bool,
     fail_if_slower: float | None,
     operators: bool,
@@ -43,12 +53,24 @@ def bench(
     Every variant takes turns with its baseline. Writes <out>/<target>/<bundle>.json with the timed samples, and
     <out>/README.md with one table over all that is there.
 
+    With --scenario, MLCommons' LoadGen asks instead of the built-in loop, and what it finds is kept apart, in
+    <out>/<target>-<scenario>/: single-stream (one sample after another), multi-stream (queries of 8), server (queries
+    arrive at random, --qps of them, by default half of what the baseline can answer; --deadline-ms, by default the
+    bundle's latency budget), offline (all at once; --batch at a time).
+
     With --compare, two bundles, each written DIR or DIR:VARIANT (else its default), take turns in one run that answers
     whether the second is faster. Nothing is kept of it.
 
     With --operators, every distinct operator is timed as it runs in the whole network; <out>/<target>/latency.csv keeps
     the times of all bundles that were measured so in one environment, and foretells what others take.
     """
+    loads: dict[str, object] = {"--qps": qps, "--deadline-ms": deadline_ms, "--batch": batch}
+    _refuse_idle(
+        scenario, loads, {"--compare": compare, "--operators": operators, "--resume": resume, "--metric": metric}
+    )
+    if scenario is not None:
+        _scenario(bundles, scenario, seconds, restarts, (qps, deadline_ms, batch), out, data, output)
+        return
     if operators:
         idle = {"--data": data, "--metric": metric, "--compare": compare, "--fail-if-slower": fail_if_slower}
         if given := [name for name, value in (idle | {"--resume": resume}).items() if value not in (None, False)]:
@@ -88,6 +110,61 @@ def bench(
                 settings=settings,
                 data=data,
                 metric=metric,
+                progress=progress,
+            )
+            kept = keep(measured, bundle.root, out)
+            found.append({"bundle": str(bundle.root), "file": str(kept)} | document(measured))
+            pages += [page(measured, bundle.core), f"kept in {kept}\n"]
+    output.show(found, *pages)
+
+
+def _refuse_idle(scenario: str | None, loads: Mapping[str, object], others: Mapping[str, object]) -> None:
+    """Raise UsageError for an option that would change nothing."""
+    known = {"server": ("--qps", "--deadline-ms"), "multi-stream": ("--batch",), "offline": ("--batch",)}
+    for name, value in loads.items():
+        if value is not None and name not in known.get(scenario or "", ()):
+            raise click.UsageError(
+                f"{name} has no effect with{f' --scenario {scenario}' if scenario else 'out --scenario'}"
+            )
+    if scenario is not None and (given := [name for name, value in others.items() if value]):
+        raise click.UsageError(
+            f"{given[0]} has no effect with --scenario, which lets LoadGen ask, and judges no answers"
+        )
+
+
+def _scenario(
+    paths: tuple[Path, ...],
+    scenario: str,
+    seconds: float | None,
+    restarts: int | None,
+    load: tuple[float | None, float | None, int | None],
+    out: Path,
+    data: str | None,
+    output: Output,
+) -> None:
+    from dataclasses import replace
+
+    from edgeprune.bundle import open_bundle
+    from edgeprune.pipeline.scenario import SETTINGS, measure_scenario
+    from edgeprune.report.bench_results import check_out, keep
+    from edgeprune.report.document import document
+    from edgeprune.report.tables import page
+
+    settings = replace(SETTINGS, seconds=seconds or SETTINGS.seconds, restarts=restarts or SETTINGS.restarts)
+    qps, deadline_ms, batch = load
+    opened = [open_bundle(path) for path in paths]
+    check_out(opened, out, scenario)
+    found, pages = [], []
+    with output.progress() as progress:
+        for bundle in opened:
+            measured = measure_scenario(
+                bundle,
+                scenario,
+                queries_per_s=qps,
+                deadline_ms=deadline_ms,
+                batch=batch or 1,
+                settings=settings,
+                data=data,
                 progress=progress,
             )
             kept = keep(measured, bundle.root, out)

@@ -89,7 +89,7 @@ def compare(
         both = _both(a, of_a, b, of_b, Path(folder) / "both")
         target = read_yaml(a.root / "target.yaml", Target)
         first, found = measure(
-            both, target, [_inputs(a, data)], settings, transport=LocalTransport(), progress=progress
+            both, target, [sample_inputs(a, data)], settings, transport=LocalTransport(), progress=progress
         )
     again, other = found
     for one in found:
@@ -118,11 +118,11 @@ def _copied(bundle: Bundle, variant: Variant, root: Path, name: str) -> Variant:
     return replace(variant, name=name, files=files)
 
 
-def _inputs(bundle: Bundle, data: str | None) -> EvalSplit:
-    """The first samples that A was chosen by, real ones, as inputs."""
+def sample_inputs(bundle: Bundle, data: str | None, samples: int = WARM) -> EvalSplit:
+    """The first samples that a bundle's variants were chosen by, real ones, as inputs."""
     splits = same_splits(bundle, located_data(bundle, data))
 
     def batches() -> Iterator[Feeds]:
-        yield feeds(bundle.core.inputs, splits.preprocess(splits.first("select", WARM).columns), splits.info.name)
+        yield feeds(bundle.core.inputs, splits.preprocess(splits.first("select", samples).columns), splits.info.name)
 
     return EvalSplit("select", batches, None)
