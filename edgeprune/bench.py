@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
@@ -68,10 +69,17 @@ class Settings:
     warm_min_s: float = 0.1
     warm_max_s: float = 2.0
     energy_s: float = 10.0
+    """0: no energy is asked for."""
     judged: bool = True
     """Whether the variants also answer all samples and are judged by that."""
     timeout_s: float = 600.0
     """For one command to one worker."""
+    quantile: float = 0.5
+    """Of a slice's inferences, which a speed-up compares; a low one is that of inferences nobody interrupted."""
+    confidence: float = 0.95
+    """Of a speed-up's interval."""
+    limit_s: float = math.inf
+    """After which no restart begins that would not be over in time; one is made at least."""
     scenario: Scenario = ALONE
     """LoadGen makes one test of `seconds` in each restart, for its rules hold for a test as a whole."""
     queries: int = 1
@@ -162,24 +170,29 @@ def measure(
             environment = None
             _simulate(site, found)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    records = [_record(bundle, one, found[0], splits, settings.scenario, environment, at) for one in found]
+    records = [_record(bundle, one, found[0], splits, settings, environment, at) for one in found]
     return records[0], tuple(records[1:])
 
 
 def compare(
-    reference: Sequence[Sequence[Sequence[float]]], candidate: Sequence[Sequence[Sequence[float]]]
+    reference: Sequence[Sequence[Sequence[float]]],
+    candidate: Sequence[Sequence[Sequence[float]]],
+    quantile: float = 0.5,
+    confidence: float = 0.95,
 ) -> Interval | None:
     """How many times faster the candidate is, from milliseconds by [restart][round] of one interleaved run.
 
-    A restart's ratio is the median over its rounds of the ratio of the two medians in that round. The estimate is the
+    A restart's ratio is the median over its rounds of the ratio of the two quantiles in that round. The estimate is the
     median of the restarts' ratios, with its order-statistic interval: where a process lies in memory stays with it
-    through all its rounds, so the restarts are what is independent. None for fewer than six.
+    through all its rounds, so the restarts are what is independent. None for too few: six make 95 %, eight 99 %.
     """
-    return order_statistic_interval([_ratio(a, b) for a, b in zip(reference, candidate, strict=True)])
+    ratios = [_ratio(a, b, quantile) for a, b in zip(reference, candidate, strict=True)]
+    return order_statistic_interval(ratios, confidence=confidence)
 
 
-def _ratio(reference: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> float:
-    return float(np.median([np.median(a) / np.median(b) for a, b in zip(reference, candidate, strict=True)]))
+def _ratio(reference: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]], quantile: float) -> float:
+    rounds = zip(reference, candidate, strict=True)
+    return float(np.median([np.quantile(a, quantile) / np.quantile(b, quantile) for a, b in rounds]))
 
 
 @dataclass(frozen=True)
@@ -225,8 +238,14 @@ class _Site:
 def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Progress) -> Environment:
     """Every restart in turn; what does not change from one to the next is asked for in the first."""
     settings, random = site.settings, np.random.default_rng(site.settings.seed)
+    until, longest_s = monotonic() + settings.limit_s, 0.0
     with progress.task("measure", settings.restarts * settings.turns) as task:
         for restart in range(settings.restarts):
+            begin = monotonic()
+            if restart and begin + longest_s > until:
+                for one in found:
+                    one.warnings.append(f"{restart} of {settings.restarts} restarts: {settings.limit_s:g} s are over")
+                break
             with ExitStack() as stack:
                 running = _start(site, found, stack)
                 if restart == 0:
@@ -240,6 +259,7 @@ def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Pr
                     _each(running, partial(_explain, target, settings))
                     if settings.judged:
                         _predict(site, running)
+            longest_s = max(longest_s, monotonic() - begin)
     return environment
 
 
@@ -313,8 +333,8 @@ def _remember(one: _Found, client: Client) -> None:
 def _explain(target: Target, settings: Settings, one: _Found, client: Client) -> None:
     evidence = client.ask("evidence")["evidence"]
     one.layers = resolve(EFFECTIVE, one.variant.backend, "runtime")(evidence, one.variant.layers)
-    if not settings.built_in:
-        one.energy = Energy(None, None, NO_ENERGY)
+    if not settings.built_in or not settings.energy_s:
+        one.energy = Energy(None, None, "not measured" if settings.built_in else NO_ENERGY)
         return
     one.energy = Energy(**client.ask("energy", meters=target.meters, seconds=settings.energy_s)["energy"])
 
@@ -373,11 +393,11 @@ def _record(
     one: _Found,
     baseline: _Found,
     splits: Sequence[EvalSplit],
-    scenario: Scenario,
+    settings: Settings,
     environment: Environment | None,
     measured_at: str,
 ) -> Measurement:
-    core, variant = bundle.core, one.variant
+    core, variant, scenario = bundle.core, one.variant, settings.scenario
     accuracy = [found for split in splits if split.name in one.outputs for found in _accuracy(split, one, baseline)]
     # how long a query waits depends on how many come: latencies under a load are no measure of speed
     timed = not one.unmeasured and one is not baseline and scenario.name != "server"
@@ -398,7 +418,7 @@ def _record(
         samples_ms=tuple(tuple(_flat(restart)) for restart in one.rounds) if scenario.has_latency else (),
         load_ms=tuple(one.load_ms),
         first_inference_ms=tuple(one.first_ms),
-        speedup=compare(baseline.rounds, one.rounds) if timed else None,
+        speedup=compare(baseline.rounds, one.rounds, settings.quantile, settings.confidence) if timed else None,
         peak_memory_bytes=max(one.peak_bytes, default=None),
         energy=one.energy,
         layers=one.layers,

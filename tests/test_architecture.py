@@ -15,7 +15,7 @@ LAYERS = (
     ("errors",),
     ("tensor", "progress"),
     ("registry", "metrics", "user_code", "scenario"),
-    ("recipe", "bundle", "results", "latency_table", "shipped", "judge"),
+    ("recipe", "bundle", "results", "latency_table", "noise", "shipped", "judge"),
     ("cache",),
     ("eviction",),
     ("targets", "transport", "models", "data", "graph", "meters", "report", "choose"),

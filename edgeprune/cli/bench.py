@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--batch", type=click.IntRange(min=1), help="Samples at a time in `multi-stream` and `offline`.")
 @click.option("--compare", is_flag=True, help="Say whether the second of two is faster than the first, and how sure.")
 @click.option("--fail-if-slower", type=click.FloatRange(min=0), metavar="PCT", help="With --compare: end with 3.")
+@click.option("--noise-floor", is_flag=True, help="Measure how far apart this machine finds equal programs.")
 @click.option("--operators", is_flag=True, help="Time every operator instead, into <out>/<target>/latency.csv.")
 @click.option("--resume", is_flag=True, help="Keep what was measured before on this machine in the same way.")
 @output_options
@@ -44,6 +45,7 @@ def bench(
     batch: int | None,
     compare: bool,
     fail_if_slower: float | None,
+    noise_floor: bool,
     operators: bool,
     resume: bool,
     output: Output,
@@ -59,15 +61,18 @@ def bench(
     bundle's latency budget), offline (all at once; --batch at a time).
 
     With --compare, two bundles, each written DIR or DIR:VARIANT (else its default), take turns in one run that answers
-    whether the second is faster. Nothing is kept of it.
+    whether the second is faster; the first takes part twice. What this machine makes of equal programs, in this run and
+    in those before it, is its noise floor, below which no difference is told. --noise-floor measures it, with one
+    bundle, in some minutes; it is kept in the cache.
 
     With --operators, every distinct operator is timed as it runs in the whole network; <out>/<target>/latency.csv keeps
     the times of all bundles that were measured so in one environment, and foretells what others take.
     """
     loads: dict[str, object] = {"--qps": qps, "--deadline-ms": deadline_ms, "--batch": batch}
-    _refuse_idle(
-        scenario, loads, {"--compare": compare, "--operators": operators, "--resume": resume, "--metric": metric}
-    )
+    modes = {"--compare": compare, "--noise-floor": noise_floor, "--operators": operators, "--resume": resume}
+    _refuse_idle(scenario, loads, modes | {"--metric": metric})
+    if noise_floor and (given := [name for name, on in modes.items() if on and name != "--noise-floor"]):
+        raise click.UsageError(f"{given[0]} has no effect with --noise-floor, which compares a bundle with itself")
     if scenario is not None:
         _scenario(bundles, scenario, seconds, restarts, (qps, deadline_ms, batch), out, data, output)
         return
@@ -76,6 +81,9 @@ def bench(
         if given := [name for name, value in (idle | {"--resume": resume}).items() if value not in (None, False)]:
             raise click.UsageError(f"{given[0]} has no effect with --operators, which times operators alone")
         _operators(bundles, seconds, restarts, out, output)
+        return
+    if noise_floor:
+        _noise_floor(bundles, seconds, restarts, data, output)
         return
     if compare:
         if metric is not None:
@@ -185,7 +193,7 @@ def _compare(
         raise click.UsageError(f"--compare takes two bundles, DIR or DIR:VARIANT: {len(named)} given")
     from dataclasses import asdict, replace
 
-    from edgeprune.api import chosen_variant
+    from edgeprune.api import chosen_variant, stage_cache
     from edgeprune.pipeline.compare import SETTINGS
     from edgeprune.pipeline.compare import compare as compared
 
@@ -194,18 +202,62 @@ def _compare(
     (a, of_a), (b, of_b) = (_named(path) for path in named)
     with output.progress() as progress:
         found = compared(
-            a, chosen_variant(a, of_a), b, chosen_variant(b, of_b), settings=settings, data=data, progress=progress
+            a,
+            chosen_variant(a, of_a),
+            b,
+            chosen_variant(b, of_b),
+            noise_root=stage_cache().root,
+            settings=settings,
+            data=data,
+            progress=progress,
         )
     speedup, control = found.speedup, found.control
     output.show(
-        {**asdict(found), "verdict": found.verdict},
+        {**asdict(found), "noise": found.noise, "verdict": found.verdict},
         f"A {found.a}: {found.p50_ms[0]:.4f} ms",
         f"B {found.b}: {found.p50_ms[1]:.4f} ms",
         f"B is {speedup.estimate:.3f}x as fast as A [{speedup.low:.3f}, {speedup.high:.3f}]: {found.verdict}",
         f"control, A beside itself in the same run: {control.estimate:.3f}x [{control.low:.3f}, {control.high:.3f}]",
+        f"noise: {100 * found.noise:.1f} %, {_known(found.floor)}",
+        *dict.fromkeys(warning for one in found.measurements for warning in one.warnings),
     )
     if fail_if_slower is not None:
         found.check(fail_if_slower)
+
+
+def _known(floor: float | None) -> str:
+    if floor is None:
+        return "of this run alone: `edgeprune bench A --noise-floor` measures that of this machine"
+    return f"with the floor of this machine, {100 * floor:.1f} %"
+
+
+def _noise_floor(
+    paths: tuple[Path, ...], seconds: float | None, restarts: int | None, data: str | None, output: Output
+) -> None:
+    if len(paths) != 1:
+        raise click.UsageError(f"--noise-floor takes one bundle, DIR or DIR:VARIANT: {len(paths)} given")
+    from dataclasses import asdict, replace
+
+    from edgeprune.api import chosen_variant, stage_cache
+    from edgeprune.pipeline.compare import SETTINGS, measure_noise
+
+    settings = replace(SETTINGS, seconds=seconds or SETTINGS.seconds, restarts=restarts or SETTINGS.restarts)
+    bundle, variant = _named(paths[0])
+    with output.progress() as progress:
+        noise, path = measure_noise(
+            bundle,
+            chosen_variant(bundle, variant),
+            noise_root=stage_cache().root,
+            settings=settings,
+            data=data,
+            progress=progress,
+        )
+    found = " ".join(f"{ratio:.3f}" for ratio in noise.controls)
+    output.show(
+        {**asdict(noise), "floor": noise.floor, "file": str(path)},
+        f"noise floor of this machine: {100 * (noise.floor or 0):.2f} %, of {len(noise.controls)} controls: {found}",
+        f"kept in {path}",
+    )
 
 
 def _operators(paths: tuple[Path, ...], seconds: float | None, restarts: int | None, out: Path, output: Output) -> None:

@@ -46,7 +46,7 @@ def measure_scenario(
             raise InputError("scenario server: by when must a query be answered? --deadline-ms says it")
         if queries_per_s is None:
             alone = replace(bundle, core=replace(bundle.core, variants=()))
-            brief = Settings(restarts=1, judged=False, energy_s=0.1)
+            brief = Settings(restarts=1, judged=False, energy_s=0)
             first, _ = measure(alone, target, inputs, brief, transport=LocalTransport())
             queries_per_s = LOAD * 1e3 / (first.percentile_ms(50) or 1e3)
     scenario = Scenario(name, LOADGEN, STREAMS if name == "multi-stream" else 1, batch, queries_per_s, deadline_ms)
