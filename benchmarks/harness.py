@@ -34,6 +34,8 @@ from edgeprune.worker.client import Client
 from edgeprune.worker.probe import probe
 
 LEAST = 100
+TYPES = {"float32": "f32", "int32": "i32", "int64": "i64"}
+"""Of inputs, as benchmark_app spells them."""
 SINGLE = Scenario(driver=LOADGEN)
 # it refuses `-hint latency` beside the number of streams and threads, which say the same
 BENCHMARK_APP = ("-hint", "none", "-api", "sync", "-nstreams", "1", "-nthreads", "1", "-infer_precision", "f32")
@@ -119,9 +121,11 @@ class Site:
     def by_benchmark_app(self) -> float:
         """The same by OpenVINO's own tool, which tells hundredths of a millisecond."""
         names = [spec.name for spec in self.bundle.core.inputs]
+        # left to itself it takes what looks like an image for one of bytes, and puts a conversion before the model
+        types = ",".join(f"{spec.name}:{TYPES[spec.dtype]}" for spec in self.bundle.core.inputs)
         shapes = {name: np.load(self.folder / f"{name}.npy").shape for name in names}
         reshaped = ",".join(f"{name}[{','.join(map(str, shape))}]" for name, shape in shapes.items())
-        given = ["-m", str(self.model), "-t", str(max(1, round(self.seconds))), "-shape", reshaped]
+        given = ["-m", str(self.model), "-t", str(max(1, round(self.seconds))), "-shape", reshaped, "-iop", types]
         given += ["-i", ",".join(f"{name}:{self.folder / name}.npy" for name in names)]
         tool = [str(Path(sys.executable).with_name("benchmark_app")), "-d", "CPU"]
         said = _said([*tool, *given, *BENCHMARK_APP])
@@ -139,7 +143,9 @@ class Site:
 def _said(command: Sequence[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise click.ClickException(f"{command[0]} ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}")
+        raise click.ClickException(
+            f"{command[0]} ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-300:]}"
+        )
     return done.stdout
 
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.errors import CorruptError
 from edgeprune.metrics import Interval, order_statistic_interval
+from edgeprune.roofline import Limit
 from edgeprune.scenario import ALONE, Scenario
 
 SCHEMA = 1
@@ -126,6 +127,8 @@ class Measurement:
     first_inference_ms: tuple[float, ...] = ()
     speedup: Interval | None = None
     """Baseline latency / this latency, the two interleaved in the same run; None for fewer than six restarts."""
+    limit: Limit | None = None
+    """What the machine would take at its measured peaks; None where those or the graph are not known."""
     peak_memory_bytes: int | None = None
     """Largest resident set of the child process less its size once the runtime was imported."""
     energy: Energy = Energy(None, None, "not measured")
@@ -155,6 +158,12 @@ class Measurement:
         if self.samples < SAMPLES_FOR_PERCENTILE[q]:
             return None
         return order_statistic_interval([np.percentile(run, q) for run in self.samples_ms])
+
+    @property
+    def limit_share(self) -> float | None:
+        """How much of the machine's limit the median latency reaches; None where either is not known."""
+        p50 = self.percentile_ms(50) if self.scenario.has_latency else None
+        return None if self.limit is None or p50 is None else self.limit.share(p50)
 
     @property
     def throughput(self) -> float | None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors",),
     ("tensor", "progress"),
-    ("registry", "metrics", "user_code", "scenario"),
+    ("registry", "metrics", "user_code", "scenario", "roofline"),
     ("recipe", "bundle", "results", "latency_table", "noise", "shipped", "judge"),
     ("cache",),
     ("eviction",),

@@ -118,6 +118,7 @@ def bench(
                 settings=settings,
                 data=data,
                 metric=metric,
+                against_peaks=True,
                 progress=progress,
             )
             kept = keep(measured, bundle.root, out)
@@ -263,8 +264,10 @@ def _noise_floor(
 def _operators(paths: tuple[Path, ...], seconds: float | None, restarts: int | None, out: Path, output: Output) -> None:
     from dataclasses import asdict, replace
 
+    from edgeprune.api import stage_cache
     from edgeprune.bundle import open_bundle
-    from edgeprune.pipeline.operators import OperatorSettings, keep_operators
+    from edgeprune.pipeline.operators import OperatorSettings, keep_operators, local_target
+    from edgeprune.pipeline.peaks import peaks
     from edgeprune.report.operators import operator_page
 
     usual = OperatorSettings()
@@ -274,10 +277,12 @@ def _operators(paths: tuple[Path, ...], seconds: float | None, restarts: int | N
     with output.progress() as progress:
         for bundle in opened:
             file, found = keep_operators(bundle, out, settings=settings, progress=progress)
+            most = peaks(local_target(bundle), stage_cache().root, progress=progress)
             for variant, before in found:
                 told = {**asdict(variant), "predicted": asdict(before) if before else None}
+                told["limits"] = [asdict(one) for one in variant.limits(most)]
                 documents.append({"bundle": str(bundle.root), "file": str(file), **told})
-                pages.append(operator_page(variant, before))
+                pages.append(operator_page(variant, before, most))
             pages.append(f"kept in {file}\n")
     output.show(documents, *pages)
 

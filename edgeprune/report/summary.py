@@ -155,6 +155,16 @@ def headline(measured: Measured) -> str:
     return f"{measured.default} is the default ({measured.default_reason}){beside}."
 
 
+def limits(measured: Measured) -> str:
+    """How much of what this machine can do at most each variant reaches, in one line; empty where that is not known."""
+    told = [
+        f"{record.variant} {percent_of(share, 1)} ({record.limit.bound})"
+        for record in (measured.baseline, *measured.measurements)
+        if (share := record.limit_share) is not None and record.limit is not None
+    ]
+    return f"of this machine's limit: {', '.join(told)}" if told else ""
+
+
 def subject(measured: Measured, core: Core | None = None) -> str:
     """What was measured, as a heading: the model, its data where they are known, and the target."""
     data = core.recipe.get("data", {}).get("name") if core is not None else None

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Feeds, Load, Runner
 from edgeprune.errors import DataError, EdgePruneError, InputError, MissingError, ModelError
+from edgeprune.measure.bandwidth import bandwidth
 from edgeprune.measure.energy import measure_energy
 from edgeprune.measure.latency import time_runs, warm_up
 from edgeprune.measure.memory import PROC, lower_mark, peak_bytes, resident_bytes
@@ -129,6 +130,10 @@ class Worker:
         """The same with the time of each node, on the samples that were warmed up with."""
         return {"evidence": self._opened.profile(self._samples, seconds)}
 
+    def bandwidth(self, sizes: list[int], threads: int) -> Answer:
+        """How many bytes a second are read or copied in working sets of these many."""
+        return {"bytes_per_s": bandwidth(sizes, threads)}
+
     def memory(self) -> Answer:
         """Peak memory since the runtime was imported, above what it took then."""
         return {"peak_bytes": max(0, peak_bytes(self._proc) - self._import_bytes), "import_bytes": self._import_bytes}
@@ -175,6 +180,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "predict": Worker.predict,
     "evidence": Worker.evidence,
     "profile": Worker.profile,
+    "bandwidth": Worker.bandwidth,
     "memory": Worker.memory,
     "energy": Worker.energy,
     "close": Worker.close,

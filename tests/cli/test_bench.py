@@ -76,16 +76,19 @@ def test_without_loadgen_a_scenario_ends_with_the_line_that_installs_it(bundles,
     assert "pip install 'edgeprune[loadgen]'" in " ".join(shown.stderr.split())
 
 
-def test_operators_are_kept_and_shown(bundles, tmp_path):
+def test_operators_are_kept_and_shown(bundles, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
     command = ["bench", str(bundles["cpu"]), "--operators", "--restarts", "1", "--seconds", "0.1", "--out"]
     shown = CliRunner().invoke(main, [*command, str(tmp_path)])
     assert shown.exit_code == 0, shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 100 + len(str(tmp_path))
+    assert "of limit %" in shown.stdout
     assert "predicted: nothing, there was no table before" in shown.stdout
     assert (tmp_path / "cpu" / "latency.csv").exists()
     again = CliRunner().invoke(main, [*command, str(tmp_path), "--json"])
     for variant in json.loads(again.stdout):
         assert variant["predicted"]["interpolated"] == 0
+        assert len(variant["limits"]) == len(variant["operators"])
         assert sum(one["count"] * one["ms"] for one in variant["operators"]) == pytest.approx(variant["ms"])
 
 
