@@ -94,6 +94,10 @@ class Energy:
     """Why it is unavailable; empty where it was measured."""
     idle_watts: float | None = None
     sampling_hz: float | None = None
+    seconds: float | None = None
+    """That it was measured, in the process whose latency was."""
+    runs: int | None = None
+    """Inferences in that time."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ class Measurement:
     peak_memory_bytes: int | None = None
     """Largest resident set of the child process less its size once the runtime was imported."""
     energy: Energy = Energy(None, None, "not measured")
+    estimated_joules: float | None = None
+    """By what is published of operations (`energy_estimate.py`), never measured; None where the graph is not known."""
     layers: tuple[Layer, ...] = ()
     warnings: tuple[str, ...] = ()
     """What a reader must know: a busy machine, an unstable warm-up, ..."""

@@ -84,12 +84,9 @@ def measure_bundle(
     measured = read_measured(stage.folder / MEASURED)
     if stage.reused:
         progress.say(f"measure: done before, at {measured.baseline.measured_at}")
-    environment = environment_of(measured)
-    found = None
-    if environment is not None:
-        found = peaks(target, cache.root, progress=progress) if against_peaks else known_peaks(cache.root, environment)
-    if found is not None:
-        measured = with_limits(measured, bundle, found)
+    if (environment := environment_of(measured)) is not None:
+        known = peaks(target, cache.root, progress=progress) if against_peaks else known_peaks(cache.root, environment)
+        measured = with_limits(measured, bundle, known)
     write(measured, bundle.measured_path)
     save(render([(bundle.core, measured)]), bundle.root / REPORT)
     return measured
