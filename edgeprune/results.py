@@ -45,10 +45,20 @@ class Environment:
     load_average: float = 0.0
     """Processes that wanted a core in the minute before: a busy machine shows here."""
     temperature_c: float | None = None
+    clock_mhz: float | None = None
+    """Of the fastest core; None where the system does not tell."""
+    throttled: int | None = None
+    """How often the processor slowed itself down for heat since it was started."""
+    turbo: bool | None = None
+    smt: bool | None = None
+    """Whether two threads share a core."""
+    power_mode: str | None = None
+    """Of a Jetson, as `nvpmodel` has set it."""
 
     def fingerprint(self) -> str:
-        """Hash of all that lasts (not load and temperature): equal fingerprints may be compared."""
-        lasting = TypeAdapter(Environment).dump_python(self, exclude={"load_average", "temperature_c"}, mode="json")
+        """Hash of all that lasts and is known (not load and heat): equal fingerprints may be compared."""
+        passing = {"load_average", "temperature_c", "clock_mhz", "throttled"}
+        lasting = TypeAdapter(Environment).dump_python(self, exclude=passing, exclude_none=True, mode="json")
         return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -131,6 +141,8 @@ class Measurement:
     first_inference_ms: tuple[float, ...] = ()
     speedup: Interval | None = None
     """Baseline latency / this latency, the two interleaved in the same run; None for fewer than six restarts."""
+    environment_after: Environment | None = None
+    """The same when all was over: the load, the heat and the clock then."""
     limit: Limit | None = None
     """What the machine would take at its measured peaks; None where those or the graph are not known."""
     peak_memory_bytes: int | None = None
