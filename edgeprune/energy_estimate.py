@@ -29,21 +29,21 @@ DRAM_PJ = 1300.0
 WORD_BYTES = 8
 
 
-def estimated_joules(parts: Sequence[Part], network_bytes: int) -> float:
+def estimated_joules(parts: Sequence[Part]) -> float:
     """Of all operators of a network.
 
-    E = sum_i operations_i / 2 e(precision_i) + weights_i m(W) + others_i m(others_i)
+    E = sum_i operations_i / 2 e(precision_i) + weights_i m(DRAM) + others_i m(others_i)
 
-    m(s) is what a byte takes from the smallest memory that holds s bytes; W = `network_bytes` are all weights.
+    Weights are read from DRAM once in an inference; what an operator takes and gives, from the smallest memory that
+    holds it: m(s) is what a byte takes from one of s bytes.
     """
     found = [
         part.operations / 2 * MULTIPLY_ADD_PJ.get(part.precision, MULTIPLY_ADD_PJ["fp32"])
-        + part.weight_bytes * _byte_pj(network_bytes)
-        + part.other_bytes * _byte_pj(part.other_bytes)
+        + (part.weight_bytes * DRAM_PJ + part.other_bytes * _word_pj(part.other_bytes)) / WORD_BYTES
         for part in parts
     ]
     return float(np.sum(found)) * PICO
 
 
-def _byte_pj(held_bytes: int) -> float:
-    return next((pj for size, pj in MEMORY_PJ if held_bytes <= size), DRAM_PJ) / WORD_BYTES
+def _word_pj(held_bytes: int) -> float:
+    return next((pj for size, pj in MEMORY_PJ if held_bytes <= size), DRAM_PJ)

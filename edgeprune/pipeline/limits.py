@@ -35,7 +35,7 @@ def _with_limit(record: Measurement, bundle: Bundle, peaks: Peaks | None) -> Mea
     network_bytes = sum(one.weight_bytes(ran[one.name]) for one in graph)
     work = list(_parts(graph, ran))
     least = None if peaks is None else limit(work, peaks, network_bytes)
-    return replace(record, limit=least, estimated_joules=estimated_joules(work, network_bytes))
+    return replace(record, limit=least, estimated_joules=estimated_joules(work))
 
 
 def _parts(graph: Sequence[Operator], ran: Mapping[str, str]) -> Iterator[Part]:
