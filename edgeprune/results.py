@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.errors import CorruptError
 from edgeprune.metrics import Interval, order_statistic_interval
+from edgeprune.roofline import Limit
+from edgeprune.scenario import ALONE, Scenario
 
 SCHEMA = 1
 MB = 1_000_000
@@ -43,10 +45,20 @@ class Environment:
     load_average: float = 0.0
     """Processes that wanted a core in the minute before: a busy machine shows here."""
     temperature_c: float | None = None
+    clock_mhz: float | None = None
+    """Of the fastest core; None where the system does not tell."""
+    throttled: int | None = None
+    """How often the processor slowed itself down for heat since it was started."""
+    turbo: bool | None = None
+    smt: bool | None = None
+    """Whether two threads share a core."""
+    power_mode: str | None = None
+    """Of a Jetson, as `nvpmodel` has set it."""
 
     def fingerprint(self) -> str:
-        """Hash of all that lasts (not load and temperature): equal fingerprints may be compared."""
-        lasting = TypeAdapter(Environment).dump_python(self, exclude={"load_average", "temperature_c"}, mode="json")
+        """Hash of all that lasts and is known (not load and heat): equal fingerprints may be compared."""
+        passing = {"load_average", "temperature_c", "clock_mhz", "throttled"}
+        lasting = TypeAdapter(Environment).dump_python(self, exclude=passing, exclude_none=True, mode="json")
         return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -92,6 +104,10 @@ class Energy:
     """Why it is unavailable; empty where it was measured."""
     idle_watts: float | None = None
     sampling_hz: float | None = None
+    seconds: float | None = None
+    """That it was measured, in the process whose latency was."""
+    runs: int | None = None
+    """Inferences in that time."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +139,13 @@ class Measurement:
     failed: bool = False
     """Whether it is the device that failed: the command ends with 5."""
     environment: Environment | None = None
+    scenario: Scenario = ALONE
+    """Under which load."""
     samples_ms: tuple[tuple[float, ...], ...] = ()
-    """One tuple per process restart, in the order it happened; of each slice the last inferences that were timed."""
+    """One tuple per process restart, in the order it happened; of each slice the last inferences that were timed, by
+    LoadGen every query. Empty where the scenario has no latency."""
+    samples_per_s: tuple[float, ...] = ()
+    """Per restart: how many were answered; by LoadGen only."""
     foretold: Foretold | None = None
     """Where nothing was timed and a latency table was given."""
     load_ms: tuple[float, ...] = ()
@@ -132,9 +153,15 @@ class Measurement:
     first_inference_ms: tuple[float, ...] = ()
     speedup: Interval | None = None
     """Baseline latency / this latency, the two interleaved in the same run; None for fewer than six restarts."""
+    environment_after: Environment | None = None
+    """The same when all was over: the load, the heat and the clock then."""
+    limit: Limit | None = None
+    """What the machine would take at its measured peaks; None where those or the graph are not known."""
     peak_memory_bytes: int | None = None
     """Largest resident set of the child process less its size once the runtime was imported."""
     energy: Energy = Energy(None, None, "not measured")
+    estimated_joules: float | None = None
+    """By what is published of operations (`energy_estimate.py`), never measured; None where the graph is not known."""
     layers: tuple[Layer, ...] = ()
     warnings: tuple[str, ...] = ()
     """What a reader must know: a busy machine, an unstable warm-up, ..."""
@@ -161,6 +188,25 @@ class Measurement:
         if self.samples < SAMPLES_FOR_PERCENTILE[q]:
             return None
         return order_statistic_interval([np.percentile(run, q) for run in self.samples_ms])
+
+    @property
+    def limit_share(self) -> float | None:
+        """How much of the machine's limit the median latency reaches; None where either is not known."""
+        p50 = self.percentile_ms(50) if self.scenario.has_latency else None
+        return None if self.limit is None or p50 is None else self.limit.share(p50)
+
+    @property
+    def throughput(self) -> float | None:
+        """Samples per second of the median restart; None where they were not counted."""
+        return float(np.median(self.samples_per_s)) if self.samples_per_s else None
+
+    @property
+    def late(self) -> float | None:
+        """Share of the queries that missed the scenario's deadline; None where there is none, or no query."""
+        deadline_ms = self.scenario.deadline_ms
+        if deadline_ms is None or not self.samples:
+            return None
+        return float(np.mean(np.concatenate(self.samples_ms) > deadline_ms))
 
     @property
     def fallbacks(self) -> tuple[Layer, ...]:

@@ -17,10 +17,14 @@ from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import DataError
 from edgeprune.latency_table import FILE
+from edgeprune.pipeline.foretold import check_table, with_predictions
+from edgeprune.pipeline.limits import with_limits
+from edgeprune.pipeline.peaks import known_peaks, peaks
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import DataPart, Recipe, read_yaml, validated
 from edgeprune.report.html import render, save
+from edgeprune.report.summary import environment_of
 from edgeprune.results import Environment, Measured, read_measured, write
 from edgeprune.targets.target import Target
 from edgeprune.transport.local import LocalTransport
@@ -51,13 +55,15 @@ def measure_bundle(
     settings: Settings | None = None,
     data: str | None = None,
     metric: str | None = None,
+    against_peaks: bool = False,
     progress: Progress = SILENT,
 ) -> Measured:
     """Measure every variant beside the baseline; leave `measured.json` and `report.html` in the bundle.
 
     `data` and `metric` say where the user's own lie now, if not where they were. A measurement is found again only for
     this very bundle in this very environment. Raises DataError where the data at hand are not those that the bundle was
-    made with, InputError where they are not at hand.
+    made with, InputError where they are not at hand. `against_peaks` measures those of this machine, if that was not
+    done before, so that each variant's limit can be told; without it they are looked for only.
     """
     settings = settings or Settings()
     recipe = validated(Recipe, bundle.core.recipe, str(bundle.root / CORE))
@@ -70,8 +76,6 @@ def measure_bundle(
         baseline, measured = measure(bundle, target, chosen, settings, transport=LocalTransport(), progress=progress)
         found = list(measured)
         if (bundle.root / FILE).is_file():
-            from edgeprune.pipeline.foretold import check_table, with_predictions  # imports onnx
-
             baseline, *found = with_predictions(bundle, check_table(bundle.root / FILE, target), (baseline, *measured))
         write(choose_default(baseline, found, recipe.budgets), folder / MEASURED)
 
@@ -85,6 +89,9 @@ def measure_bundle(
     measured = read_measured(stage.folder / MEASURED)
     if stage.reused:
         progress.say(f"measure: done before, at {measured.baseline.measured_at}")
+    if (environment := environment_of(measured)) is not None:
+        known = peaks(target, cache.root, progress=progress) if against_peaks else known_peaks(cache.root, environment)
+        measured = with_limits(measured, bundle, known)
     write(measured, bundle.measured_path)
     save(render([(bundle.core, measured)]), bundle.root / REPORT)
     return measured

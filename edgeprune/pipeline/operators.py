@@ -35,7 +35,7 @@ from edgeprune.progress import SILENT, Progress, Task
 from edgeprune.quantize.allocation.latency import deciding
 from edgeprune.recipe import read_yaml
 from edgeprune.registry import resolve
-from edgeprune.results import Environment
+from edgeprune.results import Environment, Layer
 from edgeprune.targets.target import Target
 from edgeprune.transport.local import LocalTransport
 from edgeprune.transport.transport import Transport
@@ -74,7 +74,7 @@ def time_operators(
     none can run.
     """
     settings = settings or OperatorSettings()
-    target = _local_target(bundle)
+    target = local_target(bundle)
     site = _Site(bundle, target.threads, settings, LocalTransport())
     site.push_inputs()
     named = {one.name: one for one in (bundle.core.baseline, *bundle.core.variants)}
@@ -106,7 +106,7 @@ def keep_operators(
     cannot be added to is found before anything is measured: raises CorruptError where it is damaged or of another
     schema, InputError where it is of another environment, OutputError where it cannot be written.
     """
-    target = _local_target(bundle)
+    target = local_target(bundle)
     path = out / target.name / FILE
     before = read_table(path) if path.exists() else None
     if before is not None:
@@ -120,7 +120,8 @@ def keep_operators(
     return path, told
 
 
-def _local_target(bundle: Bundle) -> Target:
+def local_target(bundle: Bundle) -> Target:
+    """What a bundle is for. Raises MissingError where that is not this machine."""
     target = read_yaml(bundle.root / "target.yaml", Target)
     if not target.local:
         raise MissingError(f"{bundle.root}: is for {target.name}, which is not this machine: bench it there")
@@ -174,11 +175,10 @@ class _Site:
         shares = [shared_out(variant.backend, one.evidence, graph, one.ms) for one in restarts]
         medians = {one.name: float(np.median([share.get(one.name, 0.0) for share in shares])) for one in graph}
         scale = ms / sum(medians.values())
-        precisions = _precisions(variant, restarts[0].evidence, graph)
-        network_bytes = sum(one.weight_bytes(precisions[one.name]) for one in graph)
-        return TimedVariant(
-            variant.name, ms, _distinct(variant.backend, graph, medians, precisions, scale), network_bytes
-        )
+        layers = resolve(EFFECTIVE, variant.backend, "runtime")(restarts[0].evidence, variant.layers)
+        ran = precisions(variant, layers, graph)
+        network_bytes = sum(one.weight_bytes(ran[one.name]) for one in graph)
+        return TimedVariant(variant.name, ms, _distinct(variant.backend, graph, medians, ran, scale), network_bytes)
 
     def _restart(self, variant: Variant) -> _Restart:
         half = self.settings.seconds / 2
@@ -224,9 +224,8 @@ def shared_out(backend: str, evidence: Mapping[str, Any], graph: Sequence[Operat
     return {name: scale * found for name, found in us.items()}
 
 
-def _precisions(variant: Variant, evidence: Mapping[str, Any], graph: Sequence[Operator]) -> dict[str, str]:
+def precisions(variant: Variant, layers: Sequence[Layer], graph: Sequence[Operator]) -> dict[str, str]:
     """By operator: what its layer ran in, or was meant to where the runtime does not tell."""
-    layers = resolve(EFFECTIVE, variant.backend, "runtime")(evidence, variant.layers)
     ran = {one.name: one.intended if one.effective == "unknown" else one.effective for one in layers}
     behind = deciding(graph, {name: name for name in ran})
     real = variant.precision if variant.precision == "bf16" else "fp32"
@@ -237,14 +236,20 @@ def _distinct(
     runtime: str,
     graph: Sequence[Operator],
     ms: Mapping[str, float],
-    precisions: Mapping[str, str],
+    ran: Mapping[str, str],
     scale: float,
 ) -> tuple[Timed, ...]:
     """Each distinct operator once, in the order of the first of its kind; their mean is its time."""
     groups: dict[Key, list[Operator]] = {}
     for one in graph:
-        groups.setdefault(Key(runtime, one.kind, one.shapes, precisions[one.name]), []).append(one)
+        groups.setdefault(Key(runtime, one.kind, one.shapes, ran[one.name]), []).append(one)
     return tuple(
-        Timed(key, len(alike), scale * float(np.mean([ms[one.name] for one in alike])), alike[0].work(key.precision))
+        Timed(
+            key,
+            len(alike),
+            scale * float(np.mean([ms[one.name] for one in alike])),
+            alike[0].work(key.precision),
+            alike[0].weight_bytes(key.precision),
+        )
         for key, alike in groups.items()
     )
