@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from edgeprune.adapter import adapter
 from edgeprune.errors import CorruptError
 from edgeprune.metrics import Interval, order_statistic_interval
 
@@ -46,7 +47,7 @@ class Environment:
 
     def fingerprint(self) -> str:
         """Hash of all that lasts (not load and temperature): equal fingerprints may be compared."""
-        lasting = TypeAdapter(Environment).dump_python(self, exclude={"load_average", "temperature_c"}, mode="json")
+        lasting = adapter(Environment).dump_python(self, exclude={"load_average", "temperature_c"}, mode="json")
         return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -61,6 +62,8 @@ class Layer:
     """`int8`, `fp32`, `bf16`, `fp16`, or `unknown` where the runtime does not tell."""
     reason: str = ""
     """Why the two differ, or why the layer was meant to stay float."""
+    ms: float | None = None
+    """Its share of one inference, by the runtime's own profile; None where there is no profile."""
 
     @property
     def fell_back(self) -> bool:
@@ -170,8 +173,9 @@ class Measured:
 def write(record: Measurement | Measured, path: Path) -> None:
     """Write one record as JSON; the file appears whole or not at all."""
     partial = path.with_name(path.name + ".partial")
+    kind: Any = type(record)
     try:
-        partial.write_bytes(TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")
+        partial.write_bytes(adapter(kind).dump_json(record, indent=1) + b"\n")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -179,21 +183,21 @@ def write(record: Measurement | Measured, path: Path) -> None:
 
 def read_measurement(path: Path) -> Measurement:
     """Read one measurement. Raises CorruptError where it is not one of a schema this version knows."""
-    record: Measurement = _read(path, TypeAdapter(Measurement))
+    record: Measurement = _read(path, Measurement)
     return record
 
 
 def read_measured(path: Path) -> Measured:
     """Read a bundle's `measured.json`. Raises CorruptError where it is not one of a schema this version knows."""
-    record: Measured = _read(path, TypeAdapter(Measured))
+    record: Measured = _read(path, Measured)
     return record
 
 
-def _read(path: Path, adapter: TypeAdapter[Any]) -> Any:
+def _read(path: Path, kind: type) -> Any:
     try:
         raw = json.loads(path.read_bytes())
         if raw.get("schema") != SCHEMA:
             raise CorruptError(f"{path}: schema {raw.get('schema')!r}, this version reads {SCHEMA}: measure again")
-        return adapter.validate_python(raw)
+        return adapter(kind).validate_python(raw)
     except (OSError, ValueError, AttributeError, ValidationError) as error:
         raise CorruptError(f"{path}: not a measurement ({type(error).__name__}): measure again") from error

@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors",),
-    ("tensor", "progress"),
+    ("tensor", "progress", "adapter"),
     ("registry", "metrics", "user_code"),
-    ("recipe", "bundle", "results", "latency_table", "shipped", "judge"),
+    ("recipe", "bundle", "decisions", "results", "latency_table", "shipped", "judge"),
     ("cache",),
     ("eviction",),
     ("targets", "transport", "models", "data", "graph", "meters", "report", "choose"),

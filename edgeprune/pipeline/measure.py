@@ -19,7 +19,9 @@ from edgeprune.errors import DataError
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import DataPart, Recipe, read_yaml, validated
-from edgeprune.report.html import render, save
+from edgeprune.report.html import render
+from edgeprune.report.saving import save
+from edgeprune.report.source import source_of
 from edgeprune.results import Environment, Measured, read_measured, write
 from edgeprune.targets.target import Target
 from edgeprune.transport.local import LocalTransport
@@ -80,7 +82,7 @@ def measure_bundle(
     if stage.reused:
         progress.say(f"measure: done before, at {measured.baseline.measured_at}")
     write(measured, bundle.measured_path)
-    save(render([(bundle.core, measured)]), bundle.root / REPORT)
+    save(render([source_of(bundle, measured)]), bundle.root / REPORT)
     return measured
 
 
