@@ -10,12 +10,14 @@ from edgeprune.adapter import adapter
 from edgeprune.errors import InputError
 from edgeprune.report.source import Source
 from edgeprune.report.summary import environment_of
-from edgeprune.results import Environment, Measured
+from edgeprune.results import Measured, Measurement
 
 TRANSIENT = {"load_average", "temperature_c"}
+"""Of an environment."""
 MOST_DIFFERENCES = 4
 """That are told."""
-LOAD = "scenario"
+DECIDING = {"environment", "scenario"}
+"""Of a measurement."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,12 @@ def check_alike(sources: Sequence[Source]) -> None:
 
 def circumstances(measured: Measured) -> dict[str, str]:
     """All that must be equal for two measurements to be compared, by name."""
-    environment = environment_of(measured)
-    if environment is None:
+    records = (measured.baseline, *measured.measurements)
+    timed = next((record for record in records if record.environment is not None), None)
+    if timed is None:
         return {"measured": f"no: {measured.baseline.unmeasured or 'not run'}", "target": measured.baseline.target}
-    lasting = adapter(Environment).dump_python(environment, exclude=TRANSIENT, mode="json")
-    load = getattr(measured.baseline, LOAD, "single-stream")
-    return {**dict(_flat(lasting)), LOAD: str(load)}
+    told = adapter(Measurement).dump_python(timed, mode="json", include=DECIDING, exclude={"environment": TRANSIENT})
+    return {"measured": "yes"} | {name.removeprefix("environment."): value for name, value in _flat(told)}
 
 
 def different(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
