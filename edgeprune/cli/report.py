@@ -17,7 +17,7 @@ from edgeprune.cli.output import Output, output_options
 @click.option("--apart", is_flag=True, help="A .csv or .parquet file for each machine and scenario.")
 @output_options
 def report(folders: tuple[Path, ...], out: Path | None, apart: bool, output: Output) -> None:
-    """Show measured bundles side by side.
+    """Show measured bundles side by side, or write a page or table.
 
     Every bundle and every bench result below DIR: build, unless another is given. Without -o as tables, and in full
     where it is one bundle.
