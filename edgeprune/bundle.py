@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -48,11 +47,6 @@ class LayerPlan:
     """Of a weight on disk, on average."""
     weights: int = 0
     """How many numbers its weights are."""
-
-    @property
-    def weight_bytes(self) -> int:
-        """Of its weights on disk, without scales and bias."""
-        return math.ceil(self.weights * self.weight_bits / 8)
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def pictures(source: Source) -> tuple[Picture, ...]:
         (
             "Plans that were tried",
             tried_plans(source.tried, budgets.get("max_drop")),
-            "Each is a precision for every layer, measured on the samples that select. Filled: the chosen one. Points"
-            " lost have a standard error on top, for the samples are few.",
+            "Each is a precision for every layer, measured on the samples that select, with a standard error's margin."
+            " Filled: the chosen one.",
         ),
     )
 

@@ -20,12 +20,21 @@ def breakdown(variant: Variant, size_bytes: int) -> dict[str, int] | None:
     weights = {plan.weight: plan for plan in variant.layers}  # what layers share is stored once
     if not weights or any(plan.weights == 0 for plan in weights.values()):
         return None
-    parts = {f"{width}-bit weights": 0 for width in BITS_HUES}
+    found = dict.fromkeys(BITS_HUES, 0.0)
     for plan in weights.values():
-        width = min(one for one in BITS_HUES if one >= min(plan.weight_bits, max(BITS_HUES)))
-        parts[f"{width}-bit weights"] += plan.weight_bytes
+        for width, share in _widths(plan.weight_bits):
+            found[width] += share * plan.weights * width / 8
+    parts = {f"{width}-bit weights": round(size) for width, size in found.items()}
     parts[REST] = max(0, size_bytes - sum(parts.values()))
     return {name: size for name, size in parts.items() if size}
+
+
+def _widths(bits: float) -> list[tuple[int, float]]:
+    """The two widths that give so many bits on average, and the share of the weights that has each."""
+    low = max((width for width in BITS_HUES if width <= bits), default=min(BITS_HUES))
+    high = min((width for width in BITS_HUES if width > bits), default=low)
+    wide = (bits - low) / (high - low) if high > low else 0.0
+    return [(low, 1 - wide), (high, wide)]
 
 
 def size_breakdown(measured: Measured, core: Core | None) -> str | None:

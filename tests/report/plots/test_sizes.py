@@ -14,11 +14,16 @@ def variant(*layers):
 def test_a_file_is_its_weights_by_width_and_the_rest():
     layers = (
         LayerPlan("a", "Conv", "a.weight", "int8", weight_bits=8.0, weights=1000),
-        LayerPlan("b", "Conv", "b.weight", "int8", weight_bits=4.0, weights=1001),
+        LayerPlan("b", "Conv", "b.weight", "int8", weight_bits=4.0, weights=1000),
         LayerPlan("c", "Gemm", "c.weight", "fp32", weights=10),
     )
     found = breakdown(variant(*layers), 3000)
-    assert found == {"32-bit weights": 40, "8-bit weights": 1000, "4-bit weights": 501, REST: 3000 - 1541}
+    assert found == {"32-bit weights": 40, "8-bit weights": 1000, "4-bit weights": 500, REST: 3000 - 1540}
+
+
+def test_a_layer_whose_channels_have_two_widths_is_divided_among_them():
+    layer = LayerPlan("a", "Conv", "a.weight", "int8", weight_bits=5.0, weights=800)
+    assert breakdown(variant(layer), 600) == {"8-bit weights": 200, "4-bit weights": 300, REST: 100}
 
 
 def test_what_layers_share_is_stored_once():
