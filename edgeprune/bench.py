@@ -7,13 +7,15 @@ of them alike. No process is tied to a core: on a shared machine it would wait f
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,12 +24,13 @@ from numpy.typing import NDArray
 from edgeprune.backends import EFFECTIVE
 from edgeprune.backends.backend import Feeds
 from edgeprune.bundle import Bundle, Variant
-from edgeprune.errors import DataError, DeviceError, EdgePruneError
+from edgeprune.errors import ConfigError, DataError, DeviceError, EdgePruneError
 from edgeprune.judge import Judge
 from edgeprune.metrics import Interval, agreement, order_statistic_interval, snr_db, wilson
 from edgeprune.progress import SILENT, Progress
 from edgeprune.registry import resolve
 from edgeprune.results import Accuracy, Energy, Environment, Layer, Measurement
+from edgeprune.scenario import ALONE, BUILT_IN, Scenario
 from edgeprune.targets.target import Target
 from edgeprune.transport.transport import Transport
 from edgeprune.worker.client import Client
@@ -42,6 +45,7 @@ NOT_SIMULATED = {"bf16": "ONNX Runtime has no bfloat16 arithmetic on this host"}
 NO_MARK = "peak memory may include what importing the runtime took for a moment: the mark could not be lowered"
 WARM_SAMPLES = 8
 """Real inputs that are timed in turn."""
+NO_ENERGY = "it is measured in single-stream by the built-in loop"
 BUSY = 0.05
 """Share of the time without the processor from which a reader is warned."""
 
@@ -65,10 +69,38 @@ class Settings:
     warm_min_s: float = 0.1
     warm_max_s: float = 2.0
     energy_s: float = 10.0
+    """0: no energy is asked for."""
     judged: bool = True
     """Whether the variants also answer all samples and are judged by that."""
     timeout_s: float = 600.0
     """For one command to one worker."""
+    quantile: float = 0.5
+    """Of a slice's inferences, which a speed-up compares; a low one is that of inferences nobody interrupted."""
+    confidence: float = 0.95
+    """Of a speed-up's interval."""
+    limit_s: float = math.inf
+    """After which no restart begins that would not be over in time; one is made at least."""
+    scenario: Scenario = ALONE
+    """LoadGen makes one test of `seconds` in each restart, for its rules hold for a test as a whole."""
+    queries: int = 1
+    """In each of LoadGen's tests at least."""
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where nothing would be measured."""
+        if not 0 < self.seconds < math.inf:
+            raise ConfigError(f"a measurement takes a time above 0, and an end: {self.seconds} s given")
+        if min(self.restarts, self.rounds, self.least, self.most, self.queries) < 1:
+            raise ConfigError("a measurement has one restart, round, inference and query at least")
+
+    @property
+    def built_in(self) -> bool:
+        """Whether our own loop measures."""
+        return self.scenario.driver == BUILT_IN
+
+    @property
+    def turns(self) -> int:
+        """That each variant has in a restart."""
+        return self.rounds if self.built_in else 1
 
 
 @dataclass(frozen=True)
@@ -90,7 +122,9 @@ class _Found:
     is_baseline: bool
     unmeasured: str = ""
     failed: bool = False
-    rounds: list[list[list[float]]] = field(default_factory=list)  # milliseconds: [restart][round][inference]
+    rounds: list[list[list[float]]] = field(default_factory=list)  # milliseconds: [restart][round][inference or query]
+    samples_per_s: list[float] = field(default_factory=list)  # by restart, where LoadGen counts them
+    driver: str = ""
     load_ms: list[float] = field(default_factory=list)
     first_ms: list[float] = field(default_factory=list)
     peak_bytes: list[int] = field(default_factory=list)
@@ -136,24 +170,29 @@ def measure(
             environment = None
             _simulate(site, found)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    records = [_record(bundle, one, found[0], splits, environment, at) for one in found]
+    records = [_record(bundle, one, found[0], splits, settings, environment, at) for one in found]
     return records[0], tuple(records[1:])
 
 
 def compare(
-    reference: Sequence[Sequence[Sequence[float]]], candidate: Sequence[Sequence[Sequence[float]]]
+    reference: Sequence[Sequence[Sequence[float]]],
+    candidate: Sequence[Sequence[Sequence[float]]],
+    quantile: float = 0.5,
+    confidence: float = 0.95,
 ) -> Interval | None:
     """How many times faster the candidate is, from milliseconds by [restart][round] of one interleaved run.
 
-    A restart's ratio is the median over its rounds of the ratio of the two medians in that round. The estimate is the
+    A restart's ratio is the median over its rounds of the ratio of the two quantiles in that round. The estimate is the
     median of the restarts' ratios, with its order-statistic interval: where a process lies in memory stays with it
-    through all its rounds, so the restarts are what is independent. None for fewer than six.
+    through all its rounds, so the restarts are what is independent. None for too few: six make 95 %, eight 99 %.
     """
-    return order_statistic_interval([_ratio(a, b) for a, b in zip(reference, candidate, strict=True)])
+    ratios = [_ratio(a, b, quantile) for a, b in zip(reference, candidate, strict=True)]
+    return order_statistic_interval(ratios, confidence=confidence)
 
 
-def _ratio(reference: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]]) -> float:
-    return float(np.median([np.median(a) / np.median(b) for a, b in zip(reference, candidate, strict=True)]))
+def _ratio(reference: Sequence[Sequence[float]], candidate: Sequence[Sequence[float]], quantile: float) -> float:
+    rounds = zip(reference, candidate, strict=True)
+    return float(np.median([np.quantile(a, quantile) / np.quantile(b, quantile) for a, b in rounds]))
 
 
 @dataclass(frozen=True)
@@ -172,7 +211,8 @@ class _Site:
             for role, path in self.bundle.files(variant).items():
                 self.transport.push(path, variant.files[role])
         first = next(self.splits[0].batches())
-        self.push_inputs({name: array[:WARM_SAMPLES] for name, array in first.items()}, self.inputs())
+        rows = max(WARM_SAMPLES, self.settings.scenario.batch)
+        self.push_inputs({name: array[:rows] for name, array in first.items()}, self.inputs())
 
     @staticmethod
     def inputs(split: str = "") -> str:
@@ -198,21 +238,28 @@ class _Site:
 def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Progress) -> Environment:
     """Every restart in turn; what does not change from one to the next is asked for in the first."""
     settings, random = site.settings, np.random.default_rng(site.settings.seed)
-    with progress.task("measure", settings.restarts * settings.rounds) as task:
+    until, longest_s = monotonic() + settings.limit_s, 0.0
+    with progress.task("measure", settings.restarts * settings.turns) as task:
         for restart in range(settings.restarts):
+            begin = monotonic()
+            if restart and begin + longest_s > until:
+                for one in found:
+                    one.warnings.append(f"{restart} of {settings.restarts} restarts: {settings.limit_s:g} s are over")
+                break
             with ExitStack() as stack:
                 running = _start(site, found, stack)
                 if restart == 0:
                     environment = _environment(running[0][1], site.threads)
-                for _ in range(settings.rounds):
+                for _ in range(settings.turns):
                     order = random.permutation(len(running))
-                    _each([running[i] for i in order], partial(_slice, settings))
+                    _each([running[i] for i in order], partial(_slice if settings.built_in else _drive, settings))
                     task.advance(note=f"restart {restart + 1} of {settings.restarts}")
                 _each(running, _remember)
                 if restart == 0:
                     _each(running, partial(_explain, target, settings))
                     if settings.judged:
                         _predict(site, running)
+            longest_s = max(longest_s, monotonic() - begin)
     return environment
 
 
@@ -243,7 +290,7 @@ def _each(running: Sequence[tuple[_Found, Client]], do: Callable[[_Found, Client
 
 def _warm(site: _Site, one: _Found, client: Client) -> None:
     max_s = site.settings.warm_max_s
-    opened = _open(one.variant, client, site.threads)
+    opened = _open(one.variant, client, site.threads, site.settings.scenario.batch)
     warm = client.ask("warm", inputs=site.inputs(), min_s=site.settings.warm_min_s, max_s=max_s)
     one.load_ms.append(opened["load_ms"])
     one.first_ms.append(warm["first_inference_ms"])
@@ -254,9 +301,9 @@ def _warm(site: _Site, one: _Found, client: Client) -> None:
         one.warnings.append(f"latency had not settled after {max_s:g} s of warm-up")
 
 
-def _open(variant: Variant, client: Client, threads: int) -> dict[str, Any]:
+def _open(variant: Variant, client: Client, threads: int, batch: int = 1) -> dict[str, Any]:
     return client.ask(
-        "open", backend=variant.backend, files=variant.files, options=variant.options, threads=threads, batch=1
+        "open", backend=variant.backend, files=variant.files, options=variant.options, threads=threads, batch=batch
     )
 
 
@@ -268,6 +315,17 @@ def _slice(settings: Settings, one: _Found, client: Client) -> None:
     one.wall_s += answer["wall_s"]
 
 
+def _drive(settings: Settings, one: _Found, client: Client) -> None:
+    scenario = settings.scenario
+    answer = client.ask("drive", scenario=asdict(scenario), seconds=settings.seconds, queries=settings.queries)
+    # offline, what takes a time is a sample in the mean
+    one.rounds[-1].append(answer["latencies_ms"] if scenario.has_latency else [1e3 / answer["samples_per_s"]])
+    one.samples_per_s.append(answer["samples_per_s"])
+    one.driver = f"{scenario.driver} {answer['version']}"
+    if answer["invalid"]:
+        one.warnings.append(f"{scenario.driver} calls a test invalid: {' and '.join(answer['invalid'])}")
+
+
 def _remember(one: _Found, client: Client) -> None:
     one.peak_bytes.append(client.ask("memory")["peak_bytes"])
 
@@ -275,6 +333,9 @@ def _remember(one: _Found, client: Client) -> None:
 def _explain(target: Target, settings: Settings, one: _Found, client: Client) -> None:
     evidence = client.ask("evidence")["evidence"]
     one.layers = resolve(EFFECTIVE, one.variant.backend, "runtime")(evidence, one.variant.layers)
+    if not settings.built_in or not settings.energy_s:
+        one.energy = Energy(None, None, "not measured" if settings.built_in else NO_ENERGY)
+        return
     one.energy = Energy(**client.ask("energy", meters=target.meters, seconds=settings.energy_s)["energy"])
 
 
@@ -332,12 +393,14 @@ def _record(
     one: _Found,
     baseline: _Found,
     splits: Sequence[EvalSplit],
+    settings: Settings,
     environment: Environment | None,
     measured_at: str,
 ) -> Measurement:
-    core, variant = bundle.core, one.variant
+    core, variant, scenario = bundle.core, one.variant, settings.scenario
     accuracy = [found for split in splits if split.name in one.outputs for found in _accuracy(split, one, baseline)]
-    timed = not one.unmeasured and one is not baseline
+    # how long a query waits depends on how many come: latencies under a load are no measure of speed
+    timed = not one.unmeasured and one is not baseline and scenario.name != "server"
     return Measurement(
         bundle=bundle.sha256,
         model=core.model,
@@ -350,10 +413,12 @@ def _record(
         unmeasured=one.unmeasured,
         failed=one.failed,
         environment=environment,
-        samples_ms=tuple(tuple(_flat(restart)) for restart in one.rounds),
+        scenario=replace(scenario, driver=one.driver) if one.samples_per_s else scenario,
+        samples_per_s=tuple(one.samples_per_s),
+        samples_ms=tuple(tuple(_flat(restart)) for restart in one.rounds) if scenario.has_latency else (),
         load_ms=tuple(one.load_ms),
         first_inference_ms=tuple(one.first_ms),
-        speedup=compare(baseline.rounds, one.rounds) if timed else None,
+        speedup=compare(baseline.rounds, one.rounds, settings.quantile, settings.confidence) if timed else None,
         peak_memory_bytes=max(one.peak_bytes, default=None),
         energy=one.energy,
         layers=one.layers,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import CorruptError, InputError
+from edgeprune.roofline import Limit, Part, Peaks, limit
 
 SCHEMA = 1
 FILE = "latency.csv"
@@ -94,6 +95,8 @@ class Timed:
     ms: float
     """Of one of them, on average."""
     work: Work
+    weight_bytes: int = 0
+    """Of `work`'s, those of its weights."""
 
     @property
     def gops(self) -> float:
@@ -114,6 +117,14 @@ class TimedVariant:
     """Of all weights, as its kernels read them."""
     unmeasured: str = ""
     """Why it cannot; empty where it was measured."""
+
+    def limits(self, peaks: Peaks) -> tuple[Limit, ...]:
+        """What each operator would take at the peaks of the machine."""
+        parts = [
+            Part(2 * one.work.macs, one.weight_bytes, one.work.bytes - one.weight_bytes, one.key.precision)
+            for one in self.operators
+        ]
+        return tuple(limit([part], peaks, self.network_bytes) for part in parts)
 
     def foretold(self, table: LatencyTable) -> Prediction:
         """What a table says that it takes."""

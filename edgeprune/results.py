@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from edgeprune.adapter import adapter
 from edgeprune.errors import CorruptError
 from edgeprune.metrics import Interval, order_statistic_interval
+from edgeprune.roofline import Limit
+from edgeprune.scenario import ALONE, Scenario
 
 SCHEMA = 1
 MB = 1_000_000
@@ -116,13 +118,20 @@ class Measurement:
     failed: bool = False
     """Whether it is the device that failed: the command ends with 5."""
     environment: Environment | None = None
+    scenario: Scenario = ALONE
+    """Under which load."""
     samples_ms: tuple[tuple[float, ...], ...] = ()
-    """One tuple per process restart, in the order it happened; of each slice the last inferences that were timed."""
+    """One tuple per process restart, in the order it happened; of each slice the last inferences that were timed, by
+    LoadGen every query. Empty where the scenario has no latency."""
+    samples_per_s: tuple[float, ...] = ()
+    """Per restart: how many were answered; by LoadGen only."""
     load_ms: tuple[float, ...] = ()
     """Per restart: reading the file and building the session."""
     first_inference_ms: tuple[float, ...] = ()
     speedup: Interval | None = None
     """Baseline latency / this latency, the two interleaved in the same run; None for fewer than six restarts."""
+    limit: Limit | None = None
+    """What the machine would take at its measured peaks; None where those or the graph are not known."""
     peak_memory_bytes: int | None = None
     """Largest resident set of the child process less its size once the runtime was imported."""
     energy: Energy = Energy(None, None, "not measured")
@@ -152,6 +161,25 @@ class Measurement:
         if self.samples < SAMPLES_FOR_PERCENTILE[q]:
             return None
         return order_statistic_interval([np.percentile(run, q) for run in self.samples_ms])
+
+    @property
+    def limit_share(self) -> float | None:
+        """How much of the machine's limit the median latency reaches; None where either is not known."""
+        p50 = self.percentile_ms(50) if self.scenario.has_latency else None
+        return None if self.limit is None or p50 is None else self.limit.share(p50)
+
+    @property
+    def throughput(self) -> float | None:
+        """Samples per second of the median restart; None where they were not counted."""
+        return float(np.median(self.samples_per_s)) if self.samples_per_s else None
+
+    @property
+    def late(self) -> float | None:
+        """Share of the queries that missed the scenario's deadline; None where there is none, or no query."""
+        deadline_ms = self.scenario.deadline_ms
+        if deadline_ms is None or not self.samples:
+            return None
+        return float(np.mean(np.concatenate(self.samples_ms) > deadline_ms))
 
     @property
     def fallbacks(self) -> tuple[Layer, ...]:

@@ -13,11 +13,12 @@ import pytest
 
 from edgeprune.bench import EvalSplit, Settings, compare, measure
 from edgeprune.bundle import LayerPlan, Task, Variant, seal
-from edgeprune.errors import CorruptError, DataError, DeviceError
+from edgeprune.errors import ConfigError, CorruptError, DataError, DeviceError
 from edgeprune.judge import METRICS, Judge, classified
 from edgeprune.metrics import paired_drop, snr_db, wilson
 from edgeprune.progress import Silent, SilentTask
 from edgeprune.results import Measured, read_measured, write
+from edgeprune.scenario import LOADGEN, Scenario
 from edgeprune.targets.load import load_target
 from edgeprune.tensor import TensorSpec
 from edgeprune.transport.local import LocalTransport
@@ -130,6 +131,42 @@ class Watched(LocalTransport):
 
 def everything_ended(transport):
     return all(process.poll() is not None for process in transport.started)
+
+
+def loaded(name, **given):
+    scenario = Scenario(name, LOADGEN, **given)
+    return replace(QUICK, restarts=6, seconds=0.05, scenario=scenario, queries=64, judged=False)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_time_in_which_nothing_can_be_measured_is_refused(seconds):
+    with pytest.raises(ConfigError, match="takes a time above 0, and an end"):
+        replace(QUICK, seconds=seconds)
+    with pytest.raises(ConfigError, match="one restart, round, inference and query at least"):
+        replace(QUICK, restarts=0)
+
+
+def test_a_scenario_is_named_and_its_variants_compared_under_it(bundle_of):
+    pytest.importorskip("mlperf_loadgen", reason="LoadGen has no wheel here")
+    bundle = bundle_of(("baseline", "ort", "slow"), ("fast", "ort", "float"))
+    first, (fast,) = measure(bundle, CPU, SPLITS, loaded("single-stream"), transport=LocalTransport())
+    assert first.scenario.driver.startswith("LoadGen 6")
+    assert [len(first.samples_ms), len(first.samples_per_s)] == [6, 6]
+    assert all(len(one) >= 64 for one in fast.samples_ms)
+    assert fast.speedup.low > 2
+    assert fast.accuracy == ()
+    assert fast.energy.reason == "it is measured in single-stream by the built-in loop"
+
+    _, (fast,) = measure(bundle, CPU, SPLITS, loaded("offline", batch=4), transport=LocalTransport())
+    assert fast.samples_ms == ()
+    assert fast.percentile_ms(50) is None
+    assert fast.throughput > 100
+    assert fast.speedup.low > 2
+
+    server = loaded("server", queries_per_s=500, deadline_ms=2)
+    _, (fast,) = measure(bundle, CPU, SPLITS, server, transport=LocalTransport())
+    assert 0 <= fast.late <= 1
+    assert fast.speedup is None  # how long a query waits says little of how fast it is answered
 
 
 def test_a_variant_is_measured_beside_its_baseline(bundle_of, tmp_path):

@@ -1,7 +1,7 @@
 """Is one variant faster than another, by how much, and how sure is that: both by turns in one run.
 
-The first takes part twice. What the machine itself makes of two equal programs stands beside the answer; where it
-finds them different, no answer is given.
+The first takes part twice. What the machine itself makes of two equal programs, in this run and in those before it, is
+its noise: what is less is no difference.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edgeprune.bundle import Bundle, Core, Variant, seal
 from edgeprune.data.preprocess import feeds
 from edgeprune.errors import BudgetError, InputError
 from edgeprune.metrics import Interval
+from edgeprune.noise import Noise, distance, read_noise, write_noise
 from edgeprune.pipeline.measure import same_splits
 from edgeprune.pipeline.places import located_data
 from edgeprune.progress import SILENT, Progress
@@ -27,9 +28,24 @@ from edgeprune.targets.target import Target
 from edgeprune.tensor import shown
 from edgeprune.transport.local import LocalTransport
 
-SETTINGS = Settings(restarts=8, seconds=1.4, rounds=14, judged=False)
-"""Eight restarts make an interval at 99 %: from the least to the greatest."""
+SETTINGS = Settings(
+    restarts=15,
+    seconds=0.6,
+    rounds=10,
+    least=1,
+    warm_max_s=0.5,
+    energy_s=0,
+    judged=False,
+    quantile=0.1,
+    confidence=0.99,
+    limit_s=110.0,
+)
+"""Of fifteen restarts the third and the thirteenth are an interval at 99 %: two may be spoilt on either side. A slice's
+tenth of a hundred is what inferences take that nobody interrupts, on a busy machine as well."""
 WARM = 8
+TOO_FEW = "too few restarts for an interval at 99 %: eight at least; --seconds makes each shorter, --restarts more"
+REPEATS = 4
+"""Comparisons of a program with itself that measure a machine's noise, two controls in each."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +59,25 @@ class Comparison:
     """Latency of A / latency of B."""
     control: Interval
     """Latency of A / latency of A once more, in the same run."""
+    floor: float | None
+    """The machine's noise floor, as a share; None where it has not been measured."""
     p50_ms: tuple[float, float]
     """Of A and of B."""
     measurements: tuple[Measurement, ...]
     """A, A once more, B, with their raw samples."""
 
     @property
+    def noise(self) -> float:
+        """Below which no difference is told: the machine's floor, or this run's control where that is more."""
+        return max(self.floor or 0.0, distance(self.control.estimate))
+
+    @property
     def verdict(self) -> str:
-        """`faster`, `slower` or `no difference` of B, or `too noisy`."""
-        if not self.control.low <= 1 <= self.control.high:
-            return "too noisy"
-        if self.speedup.low > 1:
-            return "faster"
-        return "slower" if self.speedup.high < 1 else "no difference"
+        """`faster` or `slower` of B where 1 is outside the interval and the noise is exceeded, else `no difference`."""
+        sure = not self.speedup.low <= 1 <= self.speedup.high
+        if not sure or distance(self.speedup.estimate) <= self.noise:
+            return "no difference"
+        return "faster" if self.speedup.low > 1 else "slower"
 
     def check(self, percent: float) -> None:
         """Raise BudgetError where B is slower than A for sure, and by more than `percent`."""
@@ -70,12 +92,14 @@ def compare(
     b: Bundle,
     of_b: Variant,
     *,
+    noise_root: Path,
     settings: Settings = SETTINGS,
     data: str | None = None,
     progress: Progress = SILENT,
 ) -> Comparison:
     """Time a variant of one bundle and one of another, or of the same, on this machine.
 
+    The control joins those that are kept below `noise_root` (`noise.py`), and the floor is made of those before it.
     `data` says where the user's own that A was made with lie now, if not where they were. Raises InputError where they
     are not at hand, where A and B take different inputs or are for a device that is not here; DataError for other data.
     """
@@ -89,17 +113,48 @@ def compare(
         both = _both(a, of_a, b, of_b, Path(folder) / "both")
         target = read_yaml(a.root / "target.yaml", Target)
         first, found = measure(
-            both, target, [_inputs(a, data)], settings, transport=LocalTransport(), progress=progress
+            both, target, [sample_inputs(a, data)], settings, transport=LocalTransport(), progress=progress
         )
     again, other = found
     for one in found:
         if one.unmeasured or one.speedup is None:
-            raise InputError(f"{one.variant}: {one.unmeasured or 'too few restarts for an interval: six at least'}")
+            raise InputError(f"{one.variant}: {one.unmeasured or TOO_FEW}")
     assert other.speedup is not None
     assert again.speedup is not None
     p50 = (first.percentile_ms(50) or 0.0, other.percentile_ms(50) or 0.0)
     names = (f"{a.root}:{of_a.name}", f"{b.root}:{of_b.name}")
-    return Comparison(*names, other.speedup, again.speedup, p50, (first, again, other))
+    assert first.environment is not None
+    known = read_noise(noise_root, first.environment.fingerprint())
+    write_noise(known.with_controls(again.speedup.estimate), noise_root)
+    return Comparison(*names, other.speedup, again.speedup, known.floor, p50, (first, again, other))
+
+
+def measure_noise(
+    bundle: Bundle,
+    variant: Variant,
+    *,
+    noise_root: Path,
+    repeats: int = REPEATS,
+    settings: Settings = SETTINGS,
+    data: str | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Noise, Path]:
+    """Compare a variant with itself several times; what is then known of this machine, and where it is kept."""
+    for number in range(repeats):
+        found = compare(
+            bundle,
+            variant,
+            bundle,
+            variant,
+            noise_root=noise_root,
+            settings=replace(settings, seed=settings.seed + number),
+            data=data,
+            progress=progress,
+        )
+        assert found.measurements[0].environment is not None
+        known = read_noise(noise_root, found.measurements[0].environment.fingerprint())
+        path = write_noise(known.with_controls(found.speedup.estimate), noise_root)
+    return read_noise(noise_root, known.environment), path
 
 
 def _both(a: Bundle, of_a: Variant, b: Bundle, of_b: Variant, root: Path) -> Bundle:
@@ -118,11 +173,11 @@ def _copied(bundle: Bundle, variant: Variant, root: Path, name: str) -> Variant:
     return replace(variant, name=name, files=files)
 
 
-def _inputs(bundle: Bundle, data: str | None) -> EvalSplit:
-    """The first samples that A was chosen by, real ones, as inputs."""
+def sample_inputs(bundle: Bundle, data: str | None, samples: int = WARM) -> EvalSplit:
+    """The first samples that a bundle's variants were chosen by, real ones, as inputs."""
     splits = same_splits(bundle, located_data(bundle, data))
 
     def batches() -> Iterator[Feeds]:
-        yield feeds(bundle.core.inputs, splits.preprocess(splits.first("select", WARM).columns), splits.info.name)
+        yield feeds(bundle.core.inputs, splits.preprocess(splits.first("select", samples).columns), splits.info.name)
 
     return EvalSplit("select", batches, None)

@@ -16,12 +16,16 @@ from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import DataError
+from edgeprune.pipeline.layer_times import with_layer_times
+from edgeprune.pipeline.limits import with_limits
+from edgeprune.pipeline.peaks import known_peaks, peaks
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import DataPart, Recipe, read_yaml, validated
 from edgeprune.report.html import render
 from edgeprune.report.saving import save
 from edgeprune.report.source import source_of
+from edgeprune.report.summary import environment_of
 from edgeprune.results import Environment, Measured, read_measured, write
 from edgeprune.targets.target import Target
 from edgeprune.transport.local import LocalTransport
@@ -52,13 +56,17 @@ def measure_bundle(
     settings: Settings | None = None,
     data: str | None = None,
     metric: str | None = None,
+    against_peaks: bool = False,
+    layer_times: bool = False,
     progress: Progress = SILENT,
 ) -> Measured:
     """Measure every variant beside the baseline; leave `measured.json` and `report.html` in the bundle.
 
     `data` and `metric` say where the user's own lie now, if not where they were. A measurement is found again only for
     this very bundle in this very environment. Raises DataError where the data at hand are not those that the bundle was
-    made with, InputError where they are not at hand.
+    made with, InputError where they are not at hand. `against_peaks` measures those of this machine, if that was not
+    done before, so that each variant's limit can be told; without it they are looked for only. `layer_times` profiles
+    the baseline and the default.
     """
     settings = settings or Settings()
     recipe = validated(Recipe, bundle.core.recipe, str(bundle.root / CORE))
@@ -81,6 +89,14 @@ def measure_bundle(
     measured = read_measured(stage.folder / MEASURED)
     if stage.reused:
         progress.say(f"measure: done before, at {measured.baseline.measured_at}")
+    environment = environment_of(measured)
+    found = None
+    if environment is not None:
+        found = peaks(target, cache.root, progress=progress) if against_peaks else known_peaks(cache.root, environment)
+    if found is not None:
+        measured = with_limits(measured, bundle, found)
+    if layer_times and environment is not None and settings.built_in:
+        measured = with_layer_times(measured, bundle, environment, cache=cache, progress=progress)
     write(measured, bundle.measured_path)
     save(render([source_of(bundle, measured)]), bundle.root / REPORT)
     return measured

@@ -35,7 +35,7 @@ from edgeprune.progress import SILENT, Progress, Task
 from edgeprune.quantize.allocation.latency import deciding
 from edgeprune.recipe import read_yaml
 from edgeprune.registry import resolve
-from edgeprune.results import Environment
+from edgeprune.results import Environment, Layer
 from edgeprune.targets.target import Target
 from edgeprune.transport.local import LocalTransport
 from edgeprune.transport.transport import Transport
@@ -74,7 +74,7 @@ def time_operators(
     none can run.
     """
     settings = settings or OperatorSettings()
-    target = _local_target(bundle)
+    target = local_target(bundle)
     site = _Site(bundle, target.threads, settings, LocalTransport())
     site.push_inputs()
     named = {one.name: one for one in (bundle.core.baseline, *bundle.core.variants)}
@@ -106,7 +106,7 @@ def keep_operators(
     cannot be added to is found before anything is measured: raises CorruptError where it is damaged or of another
     schema, InputError where it is of another environment, OutputError where it cannot be written.
     """
-    target = _local_target(bundle)
+    target = local_target(bundle)
     path = out / target.name / FILE
     before = read_table(path) if path.exists() else None
     if before is not None:
@@ -120,7 +120,20 @@ def keep_operators(
     return path, told
 
 
-def _local_target(bundle: Bundle) -> Target:
+def operator_shares(
+    bundle: Bundle, variant: Variant, *, settings: OperatorSettings, progress: Progress = SILENT
+) -> dict[str, float]:
+    """The share of an inference that each operator takes, by its name. Raises what the variant's worker raises."""
+    site = _Site(bundle, local_target(bundle).threads, settings, LocalTransport())
+    site.push_inputs()
+    with progress.task("profile", settings.restarts) as task:
+        restarts = site.restarted(variant, task)
+    _, medians = _medians(variant.backend, restarts, operators(timed_graph(bundle, variant)))
+    return {name: ms / sum(medians.values()) for name, ms in medians.items()}
+
+
+def local_target(bundle: Bundle) -> Target:
+    """What a bundle is for. Raises MissingError where that is not this machine."""
     target = read_yaml(bundle.root / "target.yaml", Target)
     if not target.local:
         raise MissingError(f"{bundle.root}: is for {target.name}, which is not this machine: bench it there")
@@ -161,35 +174,25 @@ class _Site:
             np.savez(Path(folder) / INPUTS, **inputs)
             self.transport.push(Path(folder) / INPUTS, INPUTS)
 
-    def time(self, variant: Variant, task: Task) -> TimedVariant:
-        """Every operator of one variant."""
+    def restarted(self, variant: Variant, task: Task) -> list[_Restart]:
+        """What every process says of one variant."""
         for role, path in self.bundle.files(variant).items():
             self.transport.push(path, variant.files[role])
         restarts = []
         for number in range(self.settings.restarts):
             restarts.append(self._restart(variant))
             task.advance(note=f"{variant.name}, restart {number + 1} of {self.settings.restarts}")
-        graph = operators(self._graph(variant))
-        ms = float(np.median([one.ms for one in restarts]))
-        shares = [shared_out(variant.backend, one.evidence, graph, one.ms) for one in restarts]
-        medians = {one.name: float(np.median([share.get(one.name, 0.0) for share in shares])) for one in graph}
-        scale = ms / sum(medians.values())
-        precisions = _precisions(variant, restarts[0].evidence, graph)
-        network_bytes = sum(one.weight_bytes(precisions[one.name]) for one in graph)
-        return TimedVariant(
-            variant.name, ms, _distinct(variant.backend, graph, medians, precisions, scale), network_bytes
-        )
+        return restarts
 
-    def _graph(self, variant: Variant) -> ir.Model:
-        """The variant's file; dimensions that it leaves free behind the batch have the size that is timed."""
-        model = read_onnx(self.bundle.files(variant)["model"])
-        with np.load(self.bundle.root / SAMPLES, allow_pickle=False) as samples:
-            given = [
-                f"{one.name}:{one.dtype}[{','.join(map(str, (1, *samples[one.name].shape[1:])))}]"
-                for one in tensor_specs(model.graph.inputs)
-                if any(isinstance(size, str) for size in one.shape[1:])
-            ]
-        return pinned(model, given)
+    def time(self, variant: Variant, task: Task) -> TimedVariant:
+        """Every operator of one variant."""
+        restarts, graph = self.restarted(variant, task), operators(timed_graph(self.bundle, variant))
+        ms, medians = _medians(variant.backend, restarts, graph)
+        scale = ms / sum(medians.values())
+        layers = resolve(EFFECTIVE, variant.backend, "runtime")(restarts[0].evidence, variant.layers)
+        ran = precisions(variant, layers, graph)
+        network_bytes = sum(one.weight_bytes(ran[one.name]) for one in graph)
+        return TimedVariant(variant.name, ms, _distinct(variant.backend, graph, medians, ran, scale), network_bytes)
 
     def _restart(self, variant: Variant) -> _Restart:
         half = self.settings.seconds / 2
@@ -203,6 +206,25 @@ class _Site:
             evidence = client.ask("profile", seconds=half)["evidence"]
             after = client.ask("time", **slices)["samples_ms"]
         return _Restart(float(np.median(before + after)), evidence)
+
+
+def _medians(backend: str, restarts: Sequence[_Restart], graph: Sequence[Operator]) -> tuple[float, dict[str, float]]:
+    """Of all restarts, the median inference and that of every operator in it, in milliseconds."""
+    shares = [shared_out(backend, one.evidence, graph, one.ms) for one in restarts]
+    medians = {one.name: float(np.median([share.get(one.name, 0.0) for share in shares])) for one in graph}
+    return float(np.median([one.ms for one in restarts])), medians
+
+
+def timed_graph(bundle: Bundle, variant: Variant) -> ir.Model:
+    """A variant's file; dimensions that it leaves free behind the batch have the size that is timed."""
+    model = read_onnx(bundle.files(variant)["model"])
+    with np.load(bundle.root / SAMPLES, allow_pickle=False) as samples:
+        given = [
+            f"{one.name}:{one.dtype}[{','.join(map(str, (1, *samples[one.name].shape[1:])))}]"
+            for one in tensor_specs(model.graph.inputs)
+            if any(isinstance(size, str) for size in one.shape[1:])
+        ]
+    return pinned(model, given)
 
 
 def shared_out(backend: str, evidence: Mapping[str, Any], graph: Sequence[Operator], ms: float) -> dict[str, float]:
@@ -223,9 +245,8 @@ def shared_out(backend: str, evidence: Mapping[str, Any], graph: Sequence[Operat
     return {name: scale * found for name, found in us.items()}
 
 
-def _precisions(variant: Variant, evidence: Mapping[str, Any], graph: Sequence[Operator]) -> dict[str, str]:
+def precisions(variant: Variant, layers: Sequence[Layer], graph: Sequence[Operator]) -> dict[str, str]:
     """By operator: what its layer ran in, or was meant to where the runtime does not tell."""
-    layers = resolve(EFFECTIVE, variant.backend, "runtime")(evidence, variant.layers)
     ran = {one.name: one.intended if one.effective == "unknown" else one.effective for one in layers}
     behind = deciding(graph, {name: name for name in ran})
     real = variant.precision if variant.precision == "bf16" else "fp32"
@@ -236,14 +257,20 @@ def _distinct(
     runtime: str,
     graph: Sequence[Operator],
     ms: Mapping[str, float],
-    precisions: Mapping[str, str],
+    ran: Mapping[str, str],
     scale: float,
 ) -> tuple[Timed, ...]:
     """Each distinct operator once, in the order of the first of its kind; their mean is its time."""
     groups: dict[Key, list[Operator]] = {}
     for one in graph:
-        groups.setdefault(Key(runtime, one.kind, one.shapes, precisions[one.name]), []).append(one)
+        groups.setdefault(Key(runtime, one.kind, one.shapes, ran[one.name]), []).append(one)
     return tuple(
-        Timed(key, len(alike), scale * float(np.mean([ms[one.name] for one in alike])), alike[0].work(key.precision))
+        Timed(
+            key,
+            len(alike),
+            scale * float(np.mean([ms[one.name] for one in alike])),
+            alike[0].work(key.precision),
+            alike[0].weight_bytes(key.precision),
+        )
         for key, alike in groups.items()
     )

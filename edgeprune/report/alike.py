@@ -11,6 +11,7 @@ from edgeprune.errors import InputError
 from edgeprune.report.source import Source
 from edgeprune.report.summary import environment_of
 from edgeprune.results import Measured, Measurement
+from edgeprune.scenario import ALONE
 
 TRANSIENT = {"load_average", "temperature_c"}
 """Of an environment."""
@@ -83,7 +84,8 @@ def _title(measured: Measured) -> str:
     environment = environment_of(measured)
     if environment is None:
         return f"{measured.baseline.target}, not measured: {measured.baseline.unmeasured or 'not run'}"
-    return f"{environment.machine}, {environment.threads} thread{'s' * (environment.threads != 1)}"
+    load = "" if measured.baseline.scenario == ALONE else f"; {measured.baseline.scenario}"
+    return f"{environment.machine}, {environment.threads} thread{'s' * (environment.threads != 1)}{load}"
 
 
 def _telling(

@@ -22,4 +22,5 @@ def document(measured: Measured) -> dict[str, Any]:
 def _record(record: Measurement) -> dict[str, Any]:
     plain: dict[str, Any] = adapter(Measurement).dump_python(record, mode="json", exclude={"samples_ms", "schema"})
     percentiles = {f"p{q:g}_ms": record.percentile_ms(q) for q in (50.0, 90.0, 99.0)}
-    return plain | percentiles | {"samples": record.samples, "fallbacks": [layer.name for layer in record.fallbacks]}
+    derived = {name: getattr(record, name) for name in ("samples", "throughput", "late", "limit_share")}
+    return plain | percentiles | derived | {"fallbacks": [layer.name for layer in record.fallbacks]}

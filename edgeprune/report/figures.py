@@ -9,6 +9,7 @@ from edgeprune.report.layers import LayerRow
 from edgeprune.report.plots.latency import latency_distribution
 from edgeprune.report.plots.layers import bits_per_layer, sensitivity_per_layer, time_per_layer
 from edgeprune.report.plots.plans import tried_plans
+from edgeprune.report.plots.roofline import roofline
 from edgeprune.report.plots.sizes import size_breakdown
 from edgeprune.report.plots.tradeoff import accuracy_against_latency
 from edgeprune.report.source import Source
@@ -42,6 +43,11 @@ def pictures(source: Source) -> tuple[Picture, ...]:
             "What the files hold",
             size_breakdown(source.measured, source.core),
             "Weights by the bits they are stored in. 4-bit ones become 8 bits when the file is opened.",
+        ),
+        (
+            "How near the machine's limit",
+            roofline(source.measured),
+            "A roofline: caps are what this machine reaches at its measured peaks, marks what was reached, in percent.",
         ),
         (
             "Plans that were tried",

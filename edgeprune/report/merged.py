@@ -43,6 +43,11 @@ class Row:
     drop_low: float | None
     drop_high: float | None
     accuracy_source: str | None
+    scenario: str
+    samples_per_s: float | None
+    """Where the scenario counts them."""
+    late: float | None
+    """Share of the queries that missed the scenario's deadline."""
     p50_ms: float | None
     p50_low_ms: float | None
     p50_high_ms: float | None
@@ -53,6 +58,10 @@ class Row:
     speedup: float | None
     speedup_low: float | None
     speedup_high: float | None
+    limit_ms: float | None
+    """What this machine would take at its measured peaks."""
+    limit_bound: str | None
+    """`arithmetic` or `memory`."""
     load_ms: float | None
     first_inference_ms: float | None
     peak_memory_bytes: int | None
@@ -131,6 +140,9 @@ def _row(source: Source, measured: Measured, record: Measurement) -> Row:
         drop_low=drop.low if drop else None,
         drop_high=drop.high if drop else None,
         accuracy_source=accuracy.source if accuracy else None,
+        scenario=str(record.scenario),
+        samples_per_s=record.throughput,
+        late=record.late,
         p50_ms=record.percentile_ms(50),
         p50_low_ms=p50.low if p50 else None,
         p50_high_ms=p50.high if p50 else None,
@@ -141,6 +153,8 @@ def _row(source: Source, measured: Measured, record: Measurement) -> Row:
         speedup=speedup.estimate if speedup else None,
         speedup_low=speedup.low if speedup else None,
         speedup_high=speedup.high if speedup else None,
+        limit_ms=record.limit.ms if record.limit else None,
+        limit_bound=record.limit.bound if record.limit else None,
         load_ms=median(record.load_ms) if record.load_ms else None,
         first_inference_ms=median(record.first_inference_ms) if record.first_inference_ms else None,
         peak_memory_bytes=record.peak_memory_bytes,

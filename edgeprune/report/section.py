@@ -22,6 +22,7 @@ from edgeprune.report.summary import (
     fallbacks,
     headline,
     judged_by,
+    limits,
     percent,
     points,
     subject,
@@ -81,6 +82,7 @@ class Section:
     worth: Mapping[str, Value]
     summary: Summary
     training: str
+    limits: str
     fallbacks: tuple[str, ...]
     fell_back: int
     """Layers, of all variants."""
@@ -106,6 +108,7 @@ def section(source: Source, *, detailed: bool) -> Section:
         worth=worth(measured),
         summary=summarize(measured, core),
         training=training(core),
+        limits=limits(measured),
         fallbacks=tuple(map(str, fallbacks(measured))),
         fell_back=sum(len(one.layers) for one in fallbacks(measured)),
         wider=wider(rows, measured, core),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from edgeprune.bundle import Core
 from edgeprune.metrics import Interval
 from edgeprune.results import MB, SAMPLES_FOR_PERCENTILE, Accuracy, Environment, Layer, Measured, Measurement
+from edgeprune.scenario import ALONE, BUILT_IN
 
 KB = 1000
 ABSENT = "-"
@@ -81,14 +82,14 @@ def summarize(measured: Measured, core: Core | None = None) -> Summary:
     notes = _Notes()
     size, per_unit = unit_of_size([record.size_bytes for record in records])
     time_unit, per_ms = unit_of_time(measured)
+    judged = measured.baseline.scenario.driver == BUILT_IN
     columns = [
-        *_accuracies([deciding(record) for record in records], notes),
+        *(_accuracies([deciding(record) for record in records], notes) if judged else []),
         Column("size", size, tuple(map(Cell, aligned([record.size_bytes / per_unit for record in records])))),
-        Column("p50", time_unit, _percentiles(records, 50.0, per_ms, notes)),
-        Column("p99", time_unit, _percentiles(records, 99.0, per_ms, notes)),
+        *_times(records, time_unit, per_ms, notes),
         Column("speed-up", "", tuple(_speedup(record, notes) for record in records)),
         Column("memory", "MB", _memory(records, notes)),
-        Column("energy", "mJ", _energy(records, notes)),
+        *([Column("energy", "mJ", _energy(records, notes))] if judged else []),
     ]
     untrained = [UNTRAINED] if core is not None and core.untrained else []
     return Summary(
@@ -155,6 +156,16 @@ def headline(measured: Measured) -> str:
     return f"{measured.default} is the default ({measured.default_reason}){beside}."
 
 
+def limits(measured: Measured) -> str:
+    """How much of what this machine can do at most each variant reaches, in one line; empty where that is not known."""
+    told = [
+        f"{record.variant} {percent_of(share, 1)} ({record.limit.bound})"
+        for record in (measured.baseline, *measured.measurements)
+        if (share := record.limit_share) is not None and record.limit is not None
+    ]
+    return f"of this machine's limit: {', '.join(told)}" if told else ""
+
+
 def subject(measured: Measured, core: Core | None = None) -> str:
     """What was measured, as a heading: the model, its data where they are known, and the target."""
     data = core.recipe.get("data", {}).get("name") if core is not None else None
@@ -169,6 +180,8 @@ def conditions(measured: Measured) -> str:
         told.append(
             f"{METRICS.get(accuracy.metric, accuracy.metric)}: {accuracy.split} split, {accuracy.samples:,} samples"
         )
+    if first.scenario != ALONE:
+        told.append(str(first.scenario))
     if environment := environment_of(measured):
         told.append(f"{environment.machine}, {environment.threads} thread{'s' * (environment.threads != 1)}")
     if environment and environment.emulated:
@@ -262,7 +275,8 @@ class _Notes:
 
 def _role(record: Measurement, measured: Measured) -> str:
     roles = ["unpruned" if record.variant == "baseline" else "baseline"] if record is measured.baseline else []
-    return ", ".join(roles + ["default"] * (record.variant == measured.default))
+    loads = [record.scenario.name] * (record.scenario != ALONE)
+    return ", ".join(roles + ["default"] * (record.variant == measured.default) + loads)
 
 
 def _warnings(records: Sequence[Measurement]) -> Iterator[str]:
@@ -303,6 +317,25 @@ def _accuracy(accuracy: Accuracy, notes: _Notes) -> Cell:
 def _drop(accuracy: Accuracy) -> Cell:
     drop = accuracy.drop
     return Cell(points(drop.estimate), (points(drop.low), points(drop.high))) if drop else Cell()
+
+
+def _times(records: Sequence[Measurement], unit: str, per_ms: float, notes: _Notes) -> Iterator[Column]:
+    """What the scenario is judged by: latencies, which of them came too late, or what is done in a second."""
+    scenario = records[0].scenario
+    if not scenario.has_latency:
+        found = [record.throughput for record in records]
+        cells = zip(records, found, aligned(found), strict=True)
+        yield Column(
+            "throughput",
+            "1/s",
+            tuple(notes.absent(_untimed(one)) if number is None else Cell(text) for one, number, text in cells),
+        )
+        return
+    for q in (50.0, 99.0):
+        yield Column(f"p{q:g}", unit, _percentiles(records, q, per_ms, notes))
+    if scenario.deadline_ms is not None:
+        lates = [record.late for record in records]
+        yield Column("late", "%", tuple(Cell(ABSENT if late is None else percent(late)) for late in lates))
 
 
 def _percentiles(records: Sequence[Measurement], q: float, per_ms: float, notes: _Notes) -> tuple[Cell, ...]:

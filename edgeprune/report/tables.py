@@ -18,6 +18,7 @@ from edgeprune.report.summary import (
     fallbacks,
     headline,
     judged_by,
+    limits,
     percent,
     points,
     subject,
@@ -38,7 +39,7 @@ def page(measured: Measured, core: Core | None = None) -> RenderableType:
         _table(summarized),
     ]
     parts += [Text(f"{_mark(number)} {note}", style="dim") for number, note in enumerate(summarized.notes, start=1)]
-    parts += [Text(told, style="dim")] if (told := training(core)) else []
+    parts += [Text(told, style="dim") for told in (training(core), limits(measured)) if told]
     parts += [Text(remark, style="yellow") for remark in summarized.remarks]
     if found := [pair for pair in apart(measured) if pair[1].split != "select"]:
         parts += [Text(), _apart(found)]

@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any, TextIO
@@ -25,11 +26,13 @@ from numpy.typing import NDArray
 from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Feeds, Load, Runner
 from edgeprune.errors import DataError, EdgePruneError, InputError, MissingError, ModelError
+from edgeprune.measure.bandwidth import bandwidth
 from edgeprune.measure.energy import measure_energy
 from edgeprune.measure.latency import time_runs, warm_up
 from edgeprune.measure.memory import PROC, lower_mark, peak_bytes, resident_bytes
 from edgeprune.meters.meter import detect
 from edgeprune.registry import resolve, unknown
+from edgeprune.scenario import Scenario
 from edgeprune.tensor import TensorSpec
 from edgeprune.worker.probe import probe
 
@@ -97,6 +100,16 @@ class Worker:
         cpu_s, wall_s = process_time() - begin_cpu, perf_counter() - begin
         return {"samples_ms": [round(ms, 6) for ms in samples], "cpu_s": cpu_s, "wall_s": wall_s}
 
+    def drive(self, scenario: dict[str, Any], seconds: float, queries: int) -> Answer:
+        """Test with one of LoadGen's scenarios what was warmed up, for at least `seconds` and `queries`."""
+        from edgeprune.measure.loadgen import drive
+
+        asked, size = Scenario(**scenario), _batch_size(self._opened.inputs)
+        if size != asked.batch:
+            raise ModelError(f"the model takes {size} samples at a time, {asked.batch} are asked for: export it again")
+        expected_ms = float(np.median(time_runs(self._run, seconds=0, least=5, most=5)))
+        return asdict(drive(self._run, asked, seconds=seconds, queries=queries, expected_ms=expected_ms))
+
     def predict(self, inputs: str, out: str) -> Answer:
         """Run every sample of an .npz file and write every output, [N, ...], to another."""
         runner = self._opened
@@ -116,6 +129,10 @@ class Worker:
     def profile(self, seconds: float) -> Answer:
         """The same with the time of each node, on the samples that were warmed up with."""
         return {"evidence": self._opened.profile(self._samples, seconds)}
+
+    def bandwidth(self, sizes: list[int], threads: int) -> Answer:
+        """How many bytes a second are read or copied in working sets of these many."""
+        return {"bytes_per_s": bandwidth(sizes, threads)}
 
     def memory(self) -> Answer:
         """Peak memory since the runtime was imported, above what it took then."""
@@ -159,9 +176,11 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "open": Worker.open,
     "warm": Worker.warm,
     "time": Worker.time,
+    "drive": Worker.drive,
     "predict": Worker.predict,
     "evidence": Worker.evidence,
     "profile": Worker.profile,
+    "bandwidth": Worker.bandwidth,
     "memory": Worker.memory,
     "energy": Worker.energy,
     "close": Worker.close,

@@ -13,6 +13,7 @@ from edgeprune.decisions import Predicted, TriedPlan
 from edgeprune.metrics import Interval, wilson
 from edgeprune.report.source import Source
 from edgeprune.results import Accuracy, Energy, Environment, Layer, Measured, Measurement
+from edgeprune.roofline import Limit
 from edgeprune.tensor import TensorSpec
 
 LAYERS = (("conv1", "Conv"), ("conv2", "Conv"), ("fc1", "Gemm"), ("fc2", "Gemm"))
@@ -153,7 +154,13 @@ def predicted() -> Predicted:
 
 @pytest.fixture
 def source(measured, core, predicted) -> Source:
-    """All of it as a report finds it."""
+    """All of it as a report finds it, with the limits of a machine."""
+    limit = Limit(0.01, 40_000, 12_000, "memory")
+    baseline, *others = [
+        dataclasses.replace(one, limit=limit if one.samples else None)
+        for one in (measured.baseline, *measured.measurements)
+    ]
+    measured = dataclasses.replace(measured, baseline=baseline, measurements=tuple(others))
     tried = (
         TriedPlan(False, 2e-3, 2.31, 21_000, {"int4": 4}),
         TriedPlan(True, 1e-4, 0.42, 44_720, {"int4": 1, "int8": 2, "fp32": 1}),

@@ -6,6 +6,7 @@ import pytest
 
 from edgeprune.errors import InputError
 from edgeprune.report.alike import check_alike, circumstances, groups
+from edgeprune.scenario import LOADGEN, Scenario
 
 
 def elsewhere(source, **changes):
@@ -78,3 +79,15 @@ def test_circumstances_are_all_of_the_environment_that_lasts(source):
     found = circumstances(source.measured)
     assert {"machine", "isa", "threads", "versions.onnxruntime"} <= found.keys()
     assert not {"load_average", "temperature_c"} & found.keys()
+
+
+def test_other_loads_are_refused_and_stand_in_the_title(source):
+    offline = Scenario("offline", LOADGEN)
+    records = [
+        dataclasses.replace(one, scenario=offline) for one in (source.measured.baseline, *source.measured.measurements)
+    ]
+    other = dataclasses.replace(source.measured, baseline=records[0], measurements=tuple(records[1:]))
+    loaded = dataclasses.replace(source, measured=other)
+    with pytest.raises(InputError, match=r"scenario\.name single-stream / offline"):
+        check_alike([source, loaded])
+    assert [group.title.count("offline, by LoadGen") for group in groups([source, loaded])] == [0, 1]

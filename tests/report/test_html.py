@@ -142,7 +142,7 @@ def test_what_fell_back_is_a_table_with_reasons(source):
 
 def test_every_plot_is_there_and_every_wide_box_can_be_reached_by_keyboard(source):
     page = render([source])
-    assert page.count("<svg") == page.count("<figure>") == page.count('role="img"') == 7
+    assert page.count("<svg") == page.count("<figure>") == page.count('role="img"') == 8
     assert page.count('class="scroll"') == page.count('class="scroll" role="region" tabindex="0" aria-label=')
 
 
@@ -159,7 +159,7 @@ def test_a_page_about_many_tells_what_can_be_compared_and_where_the_rest_is(sour
     assert page.count("<svg") == 1
     assert "report.html that lies in its folder" in page
     assert "no 8-bit kernel for this shape" in page
-    assert render([source] * 2).count("<svg") == 7 * 2 + 1
+    assert render([source] * 2).count("<svg") == 8 * 2 + 1
 
 
 def test_unlike_measurements_stand_in_tables_of_their_own(source):

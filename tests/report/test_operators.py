@@ -5,8 +5,11 @@ from rich.console import Console
 
 from edgeprune.latency_table import Key, Prediction, Timed, TimedVariant, Work
 from edgeprune.report.operators import foretold, operator_page
+from edgeprune.roofline import Peaks
 
 LONG = "MatMul + Add + Transpose + Mul + Add + Where"
+
+PEAKS = Peaks({"fp32": 1e11, "int8": 4e11}, {}, ((1 << 10, 1e11), (1 << 30, 1e10)), "")
 
 
 def timed(operator, ms, count, macs=1_000_000):
@@ -55,3 +58,10 @@ def test_a_variant_that_cannot_run_says_why():
     assert "not measured: no OpenVINO" in shown(
         operator_page(TimedVariant("v", None, (), unmeasured="no OpenVINO"), None)
     )
+
+
+def test_beside_the_peaks_of_a_machine_each_says_how_much_of_them_it_reaches():
+    half = timed("Conv 3x3", 1.0, 1, macs=100_000_000)  # 2e8 operations, of 4e11 in a second
+    lines = shown(operator_page(TimedVariant("v", 1.0, (half,)), None, PEAKS)).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line.split()[-1] for line in lines if "int8  " in line] == ["50"]

@@ -8,6 +8,8 @@ import pytest
 from rich.console import Console
 
 from edgeprune.report.tables import page, summary
+from edgeprune.roofline import Limit
+from edgeprune.scenario import Scenario
 
 
 def shown(renderable, width=100):
@@ -72,3 +74,28 @@ def test_names_from_a_model_are_not_markup(measured, core, name):
 def test_the_epochs_before_and_after_pruning_are_told(measured, core):
     trained = dataclasses.replace(core, recipe=core.recipe | {"train": {"epochs": 30}})
     assert "trained 30 epochs; the variants: then pruned, trained 30 more" in shown(page(measured, trained))
+
+
+def test_how_much_of_the_machines_limit_a_variant_reaches_is_told_in_a_line(measured, core):
+    assert "limit" not in shown(page(measured, core))
+    half = dataclasses.replace(
+        measured.baseline, limit=Limit(measured.baseline.percentile_ms(50) / 2, 1000, 100, "memory")
+    )
+    assert "of this machine's limit: baseline 50 % (memory)" in shown(
+        page(dataclasses.replace(measured, baseline=half), core)
+    )
+
+
+def test_a_scenario_has_its_own_columns_and_every_row_says_it(measured, core):
+    server = Scenario("server", "LoadGen 6.0.17", queries_per_s=100, deadline_ms=0.12)
+    loaded = dataclasses.replace(measured.baseline, scenario=server, accuracy=(), samples_per_s=(99.0,))
+    text = shown(page(dataclasses.replace(measured, baseline=loaded, measurements=(), default=None), core))
+    assert "server, 100 queries/s, Poisson, deadline 0.12 ms, by LoadGen 6.0.17" in text
+    assert "unpruned, server" in text
+    assert "late" in text
+    assert "accuracy" not in text.split("variant")[0]
+    offline = dataclasses.replace(loaded, scenario=Scenario("offline", "LoadGen 6.0.17"), samples_ms=())
+    text = shown(page(dataclasses.replace(measured, baseline=offline, measurements=(), default=None), core))
+    assert "throughput" in text
+    assert "99.0" in text
+    assert "p50" not in text

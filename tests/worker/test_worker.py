@@ -76,6 +76,19 @@ def test_timing_gives_samples_and_the_processor_time_behind_them(opened, folder)
     assert timed["cpu_s"] <= timed["wall_s"] * 1.5
 
 
+def test_a_scenario_is_asked_for_by_loadgen(opened, folder):
+    pytest.importorskip("mlperf_loadgen", reason="LoadGen has no wheel here")
+    ask = opened(2)
+    ask("warm", inputs=str(folder / "inputs.npz"), min_s=0.01, max_s=1)
+    scenario = {"name": "multi-stream", "driver": "LoadGen", "samples_per_query": 4, "batch": 2}
+    answer = ask("drive", scenario=scenario, seconds=0.05, queries=70)
+    assert answer["ok"], answer
+    assert len(answer["latencies_ms"]) >= 70
+    assert answer["samples_per_s"] > 0
+    refused = ask("drive", scenario=scenario | {"batch": 4}, seconds=0.05, queries=70)
+    assert "takes 2 samples at a time, 4 are asked for" in refused["message"]
+
+
 def test_memory_is_that_since_the_runtime_was_imported(opened):
     answer = opened()("memory")
     assert answer["import_bytes"] > 10_000_000

@@ -25,6 +25,7 @@ WIDTH = 4.4
 NARROW = 3.5
 """Of one of three."""
 STYLE: dict[Any, Any] = {
+    "figure.dpi": 72,  # as in SVG, so that what is placed by pixels stays there
     "svg.fonttype": "none",
     "svg.hashsalt": "edgeprune",
     "font.family": "sans-serif",

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edgeprune.metrics import Interval
 from edgeprune.recipe import QUANTIZED
+from edgeprune.report.plots.labels import label
 from edgeprune.report.plots.style import BASELINE_HUE, INK, STYLE, WIDTH, hue, svg
 from edgeprune.report.summary import METRICS, deciding, unit_of_time
 from edgeprune.results import Measured, Measurement
 
-Box = tuple[float, float, float, float]
 MOST_NAMES = 12
 """In one picture; of more points, those on the line have theirs."""
 
@@ -77,6 +77,7 @@ def tradeoff(found: Sequence[Point], unit: str, per_ms: float) -> str | None:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
         axes = figure.add_subplot()
+        named = []
         for point in found:
             colour, value = point.colour, point.accuracy
             across, up = per_ms * point.latency_ms, 100 * value.estimate
@@ -87,6 +88,8 @@ def tradeoff(found: Sequence[Point], unit: str, per_ms: float) -> str | None:
                 axes.errorbar(across, up, yerr=bar, color=colour, alpha=0.5, linewidth=1, capsize=2)
             filled = colour if point.record.precision in QUANTIZED else "none"
             axes.scatter(across, up, s=area, facecolors=filled, edgecolors=colour, alpha=0.8)
+            if bars or point in best[:MOST_NAMES]:
+                named.append((point.name, across, up, math.sqrt(area / math.pi)))
         right = 1.15 * per_ms * max(point.latency_ms for point in found)
         steps = [(per_ms * point.latency_ms, 100 * point.accuracy.estimate) for point in best]
         steps.append((right, steps[-1][1]))
@@ -96,8 +99,7 @@ def tradeoff(found: Sequence[Point], unit: str, per_ms: float) -> str | None:
         axes.set_xlim(0, right)
         axes.margins(y=0.18)
         axes.grid(visible=True)
-        _label(figure, axes, [(one.name, per_ms * one.latency_ms, 100 * one.accuracy.estimate) for one in
-                              (found if bars else best[:MOST_NAMES])])  # fmt: skip
+        label(figure, axes, named)
         names = ", ".join(point.name for point in best)
         told = f"{quality(found[0].record)} against latency of {len(found)} variants; none beats {names} in both"
         return svg(figure, told)
@@ -109,40 +111,3 @@ def quality(record: Measurement) -> str:
     if accuracy is None or accuracy.metric == "top1":
         return "accuracy"
     return "agreement with FP32" if accuracy.metric == "agreement" else METRICS.get(accuracy.metric, accuracy.metric)
-
-
-def _label(figure: Figure, axes: Axes, named: Sequence[tuple[str, float, float]]) -> None:
-    """Write each name beside its point, at the first place round it where it covers no point and no other name."""
-    figure.draw_without_rendering()
-    frame = axes.get_window_extent()
-    centres = [axes.transData.transform((x, y)) for _, x, y in named]
-    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in centres]
-    for (name, x, y), (across, up) in zip(named, centres, strict=True):
-        half, height = 2.7 * len(name), 12
-        places = [(dx, dy) for dy in (17, -17, 30, -30, 43, -43) for dx in (0, half, -half)]
-        boxes = [
-            (across + dx - half, up + dy - height / 2, across + dx + half, up + dy + height / 2) for dx, dy in places
-        ]
-        costs = [
-            sum(_overlap(box, other) for other in taken) + _area(box) - _overlap(box, _box(frame.extents))
-            for box in boxes
-        ]
-        best = min(range(len(places)), key=lambda index: (costs[index], index))
-        taken.append(boxes[best])
-        axes.annotate(name, (x, y), places[best], textcoords="offset pixels", ha="center", va="center", fontsize=8)
-
-
-def _box(extents: Iterable[float]) -> Box:
-    left, bottom, right, top = (float(one) for one in extents)
-    return left, bottom, right, top
-
-
-def _area(box: Box) -> float:
-    return _overlap(box, box)
-
-
-def _overlap(one: Box, other: Box) -> float:
-    """Shared area of two boxes: left, bottom, right, top."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    return max(0.0, width) * max(0.0, height)

@@ -33,6 +33,7 @@ def test_a_bundle_has_every_plot(source):
         "Accuracy against latency",
         "How latency spreads",
         "What the files hold",
+        "How near the machine's limit",
         "Plans that were tried",
         "Bits",
         "Sensitivity",
@@ -58,7 +59,11 @@ def test_plots_of_the_same_measurements_are_the_same(source):
 
 
 def test_a_lone_measurement_has_the_plots_that_it_can_have(measured):
-    assert list(drawn(Source(measured))) == ["Accuracy against latency", "How latency spreads", "Time"]
+    assert list(drawn(Source(measured))) == [
+        "Accuracy against latency",
+        "How latency spreads",
+        "Time",
+    ]
 
 
 def test_there_is_no_plot_where_nothing_is_known(measured):
