@@ -26,6 +26,7 @@ from edgeprune.backends.backend import Feeds
 from edgeprune.bundle import Bundle, Variant
 from edgeprune.errors import ConfigError, DataError, DeviceError, EdgePruneError
 from edgeprune.judge import Judge
+from edgeprune.measure.energy import WINDOW_S
 from edgeprune.metrics import Interval, agreement, order_statistic_interval, snr_db, wilson
 from edgeprune.progress import SILENT, Progress
 from edgeprune.registry import resolve
@@ -46,6 +47,8 @@ NO_MARK = "peak memory may include what importing the runtime took for a moment:
 WARM_SAMPLES = 8
 """Real inputs that are timed in turn."""
 NO_ENERGY = "it is measured in single-stream by the built-in loop"
+CLOCK = 0.1
+"""Share by which it may change before a reader is warned."""
 BUSY = 0.05
 """Share of the time without the processor from which a reader is warned."""
 
@@ -161,17 +164,19 @@ def measure(
     if not splits:
         raise DataError("no samples to measure with: give at least one split")
     found = [_Found(variant, i == 0) for i, variant in enumerate((bundle.core.baseline, *bundle.core.variants))]
+    environment: Environment | None = None
+    after: Environment | None = None
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         site = _Site(bundle, splits, settings, settings.threads or target.threads, transport, Path(folder))
         site.push([one.variant for one in found])
         if target.local:
-            environment = _measure_here(site, target, found, progress)
+            environment, after = _measure_here(site, target, found, progress)
         else:
-            environment = None
             _simulate(site, found)
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")
     records = [_record(bundle, one, found[0], splits, settings, environment, at) for one in found]
-    return records[0], tuple(records[1:])
+    first, *others = [replace(record, environment_after=after) for record in records]
+    return first, tuple(others)
 
 
 def compare(
@@ -235,7 +240,9 @@ class _Site:
         self.transport.push(local, remote)
 
 
-def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Progress) -> Environment:
+def _measure_here(
+    site: _Site, target: Target, found: list[_Found], progress: Progress
+) -> tuple[Environment, Environment]:
     """Every restart in turn; what does not change from one to the next is asked for in the first."""
     settings, random = site.settings, np.random.default_rng(site.settings.seed)
     until, longest_s = monotonic() + settings.limit_s, 0.0
@@ -259,8 +266,19 @@ def _measure_here(site: _Site, target: Target, found: list[_Found], progress: Pr
                     _each(running, partial(_explain, target, settings))
                     if settings.judged:
                         _predict(site, running)
+                after = _environment(running[0][1], site.threads)
             longest_s = max(longest_s, monotonic() - begin)
-    return environment
+    for one in found:
+        one.warnings += _heat(environment, after)
+    return environment, after
+
+
+def _heat(before: Environment, after: Environment) -> Iterator[str]:
+    """Whether the processor was not what it had been: it slows down where it gets too hot."""
+    if before.throttled is not None and after.throttled is not None and after.throttled > before.throttled:
+        yield f"throttled: the processor slowed down for heat {after.throttled - before.throttled} times meanwhile"
+    if before.clock_mhz and after.clock_mhz and abs(after.clock_mhz / before.clock_mhz - 1) > CLOCK:
+        yield f"the clock went from {before.clock_mhz:.0f} to {after.clock_mhz:.0f} MHz meanwhile"
 
 
 def _start(site: _Site, found: Sequence[_Found], stack: ExitStack) -> list[tuple[_Found, Client]]:
@@ -337,6 +355,8 @@ def _explain(target: Target, settings: Settings, one: _Found, client: Client) ->
         one.energy = Energy(None, None, "not measured" if settings.built_in else NO_ENERGY)
         return
     one.energy = Energy(**client.ask("energy", meters=target.meters, seconds=settings.energy_s)["energy"])
+    if one.energy.joules is not None and settings.energy_s < WINDOW_S:
+        one.warnings.append(f"energy over {settings.energy_s:g} s: a reading wants {WINDOW_S:g} s at least")
 
 
 def _predict(site: _Site, running: Sequence[tuple[_Found, Client]]) -> None:

@@ -19,6 +19,8 @@ from edgeprune.scenario import ALONE, Scenario
 
 SCHEMA = 1
 MB = 1_000_000
+PASSING = frozenset({"load_average", "temperature_c", "clock_mhz", "throttled"})
+"""Of an environment: what may be another from one minute to the next."""
 
 # Samples that let a percentile be claimed at 99 % confidence with one outlier allowed: the binomial bound of LoadGen.
 SAMPLES_FOR_PERCENTILE = {50.0: 1, 90.0: 64, 95.0: 130, 99.0: 662, 99.9: 6636}
@@ -46,10 +48,19 @@ class Environment:
     load_average: float = 0.0
     """Processes that wanted a core in the minute before: a busy machine shows here."""
     temperature_c: float | None = None
+    clock_mhz: float | None = None
+    """Of the fastest core; None where the system does not tell."""
+    throttled: int | None = None
+    """How often the processor slowed itself down for heat since it was started."""
+    turbo: bool | None = None
+    smt: bool | None = None
+    """Whether two threads share a core."""
+    power_mode: str | None = None
+    """Of a Jetson, as `nvpmodel` has set it."""
 
     def fingerprint(self) -> str:
-        """Hash of all that lasts (not load and temperature): equal fingerprints may be compared."""
-        lasting = adapter(Environment).dump_python(self, exclude={"load_average", "temperature_c"}, mode="json")
+        """Hash of all that lasts and is known (not load and heat): equal fingerprints may be compared."""
+        lasting = adapter(Environment).dump_python(self, exclude=set(PASSING), exclude_none=True, mode="json")
         return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -97,6 +108,10 @@ class Energy:
     """Why it is unavailable; empty where it was measured."""
     idle_watts: float | None = None
     sampling_hz: float | None = None
+    seconds: float | None = None
+    """That it was measured, in the process whose latency was."""
+    runs: int | None = None
+    """Inferences in that time."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +145,15 @@ class Measurement:
     first_inference_ms: tuple[float, ...] = ()
     speedup: Interval | None = None
     """Baseline latency / this latency, the two interleaved in the same run; None for fewer than six restarts."""
+    environment_after: Environment | None = None
+    """The same when all was over: the load, the heat and the clock then."""
     limit: Limit | None = None
     """What the machine would take at its measured peaks; None where those or the graph are not known."""
     peak_memory_bytes: int | None = None
     """Largest resident set of the child process less its size once the runtime was imported."""
     energy: Energy = Energy(None, None, "not measured")
+    estimated_joules: float | None = None
+    """By what is published of operations (`energy_estimate.py`), never measured; None where the graph is not known."""
     layers: tuple[Layer, ...] = ()
     warnings: tuple[str, ...] = ()
     """What a reader must know: a busy machine, an unstable warm-up, ..."""

@@ -15,7 +15,7 @@ LAYERS = (
     ("errors",),
     ("tensor", "progress", "adapter"),
     ("registry", "metrics", "user_code", "scenario", "roofline"),
-    ("recipe", "bundle", "decisions", "results", "latency_table", "noise", "shipped", "judge"),
+    ("recipe", "bundle", "decisions", "results", "latency_table", "energy_estimate", "noise", "shipped", "judge"),
     ("cache",),
     ("eviction",),
     ("targets", "transport", "models", "data", "graph", "meters", "report", "choose"),
@@ -152,6 +152,7 @@ def test_what_runs_on_a_device_needs_numpy_and_one_runtime_only():
     for name, module in reached([*roots, "backends/backend.py"]):
         allowed = {"numpy"} | (RUNTIMES if name.endswith("/run.py") else set())
         allowed |= {"mlperf_loadgen"} if name == "measure/loadgen.py" else set()  # imported where it asks
+        allowed |= {"zeus"} if name == "meters/zeus.py" else set()
         allowed |= {"pynvml"} if name == "meters/nvml.py" else set()  # imported where the meter is opened
         assert module in allowed, f"{name} runs on a device and must not import {module}"
 

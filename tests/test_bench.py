@@ -11,13 +11,13 @@ import onnx
 import onnx.reference
 import pytest
 
-from edgeprune.bench import EvalSplit, Settings, compare, measure
+from edgeprune.bench import EvalSplit, Settings, _heat, compare, measure
 from edgeprune.bundle import LayerPlan, Task, Variant, seal
 from edgeprune.errors import ConfigError, CorruptError, DataError, DeviceError
 from edgeprune.judge import METRICS, Judge, classified
 from edgeprune.metrics import paired_drop, snr_db, wilson
 from edgeprune.progress import Silent, SilentTask
-from edgeprune.results import Measured, read_measured, write
+from edgeprune.results import Environment, Measured, read_measured, write
 from edgeprune.scenario import LOADGEN, Scenario
 from edgeprune.targets.load import load_target
 from edgeprune.tensor import TensorSpec
@@ -453,3 +453,13 @@ def test_the_interval_covers_the_true_ratio_although_the_rounds_of_a_restart_res
 
 def test_fewer_than_six_restarts_make_no_interval():
     assert compare([[[1.0]] * 100] * 5, [[[1.0]] * 100] * 5) is None
+
+
+def test_a_processor_that_slowed_down_meanwhile_is_told():
+    here = Environment("cpu", "x86_64", (), 2, 1, "Linux", "3.11", {}, clock_mhz=3000, throttled=4)
+    assert list(_heat(here, here)) == []
+    slowed = replace(here, clock_mhz=2000, throttled=7)
+    throttled, clock = _heat(here, slowed)
+    assert "slowed down for heat 3 times" in throttled
+    assert "from 3000 to 2000 MHz" in clock
+    assert here.fingerprint() == slowed.fingerprint() != replace(here, turbo=False).fingerprint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,11 +88,27 @@ def test_make_bench_leaves_out_what_lacks_something_and_fails_on_all_else(tmp_pa
     edgeprune.write_text(f"#!/bin/sh\n[ $1 = bench ] || exit {code}\n")
     edgeprune.chmod(0o755)
     (tmp_path / ".ready").touch()
-    command = ["make", f"VENV={tmp_path}", f"BENCH={recipe}", "bench"]
+    command = ["make", f"VENV={tmp_path}", f"MODELS={recipe}", "bench"]
     environment = os.environ | {"EDGEPRUNE_DATA": data}
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == ends  # make itself ends with 2 where a command fails
     assert said in run.stderr
+
+
+def test_make_bench_takes_six_models_or_all_and_every_one_is_a_recipe(tmp_path):
+    (tmp_path / ".ready").touch()
+    seen = {}
+    for models in ([], ["MODELS=all"]):
+        command = ["make", "--dry-run", f"VENV={tmp_path}", *models, "bench"]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        listed = re.search(r"for recipe in ([^;]+);", run.stdout.replace("\\\n", " "))
+        assert listed is not None
+        seen[bool(models)] = listed[1].split()
+    assert len(seen[False]) == 6
+    assert set(seen[False]) < set(seen[True])
+    recipes = {path.stem: path.read_text() for path in (ROOT / "recipes").glob("*.yaml")}
+    assert set(seen[True]) <= recipes.keys()
+    assert sum("name: digits" in recipes[one] for one in seen[False]) == 3
 
 
 def _run(folder: Path, name: str, text: str, required: str) -> subprocess.CompletedProcess[str]:

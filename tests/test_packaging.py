@@ -87,7 +87,20 @@ def test_the_console_script_and_the_metadata_are_ours(unpacked):
     assert found["Version"] == edgeprune.__version__
     assert found["License-Expression"] == "Apache-2.0"
     assert found["Requires-Python"] == ">=3.10"
-    extras = {"compile", "text", "nvml", "ort", "openvino", "tensorrt", "tensorrt-rtx", "loadgen", "lab", "dev", "all"}
+    extras = {
+        "compile",
+        "text",
+        "nvml",
+        "ort",
+        "openvino",
+        "tensorrt",
+        "tensorrt-rtx",
+        "loadgen",
+        "zeus",
+        "lab",
+        "dev",
+        "all",
+    }
     assert set(found.get_all("Provides-Extra", [])) == extras
     assert "Apache License" in (info / "licenses" / "LICENSE").read_text()
 

@@ -1,11 +1,12 @@
-"""What each variant of a bundle would take at the limits of this machine."""
+"""What each variant of a bundle would take at the limits of this machine, and should take of energy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from edgeprune.bundle import Bundle
+from edgeprune.energy_estimate import estimated_joules
 from edgeprune.errors import EdgePruneError
 from edgeprune.graph.operators import Operator, operators
 from edgeprune.pipeline.operators import precisions, timed_graph
@@ -13,13 +14,16 @@ from edgeprune.results import Measured, Measurement
 from edgeprune.roofline import Part, Peaks, limit
 
 
-def with_limits(measured: Measured, bundle: Bundle, peaks: Peaks) -> Measured:
-    """The same with each variant's limit; one whose graph cannot be counted, or that was not timed, has none."""
+def with_limits(measured: Measured, bundle: Bundle, peaks: Peaks | None) -> Measured:
+    """The same with each variant's limit, where the peaks are known, and its estimated energy.
+
+    A variant whose graph cannot be counted, or that was not measured here, has neither.
+    """
     baseline, *others = [_with_limit(one, bundle, peaks) for one in (measured.baseline, *measured.measurements)]
     return replace(measured, baseline=baseline, measurements=tuple(others))
 
 
-def _with_limit(record: Measurement, bundle: Bundle, peaks: Peaks) -> Measurement:
+def _with_limit(record: Measurement, bundle: Bundle, peaks: Peaks | None) -> Measurement:
     if record.unmeasured:
         return record
     variant = bundle.variant(record.variant)
@@ -29,10 +33,12 @@ def _with_limit(record: Measurement, bundle: Bundle, peaks: Peaks) -> Measuremen
         return record
     ran = precisions(variant, record.layers, graph)
     network_bytes = sum(one.weight_bytes(ran[one.name]) for one in graph)
-    return replace(record, limit=limit(list(parts(graph, ran)), peaks, network_bytes))
+    work = list(_parts(graph, ran))
+    least = None if peaks is None else limit(work, peaks, network_bytes)
+    return replace(record, limit=least, estimated_joules=estimated_joules(work))
 
 
-def parts(graph: Sequence[Operator], ran: Mapping[str, str]) -> Iterable[Part]:
+def _parts(graph: Sequence[Operator], ran: Mapping[str, str]) -> Iterator[Part]:
     """What each operator has to do, in the precision that it runs in."""
     for one in graph:
         precision = ran[one.name]

@@ -89,14 +89,11 @@ def measure_bundle(
     measured = read_measured(stage.folder / MEASURED)
     if stage.reused:
         progress.say(f"measure: done before, at {measured.baseline.measured_at}")
-    environment = environment_of(measured)
-    found = None
-    if environment is not None:
-        found = peaks(target, cache.root, progress=progress) if against_peaks else known_peaks(cache.root, environment)
-    if found is not None:
-        measured = with_limits(measured, bundle, found)
-    if layer_times and environment is not None and settings.built_in:
-        measured = with_layer_times(measured, bundle, environment, cache=cache, progress=progress)
+    if (environment := environment_of(measured)) is not None:
+        known = peaks(target, cache.root, progress=progress) if against_peaks else known_peaks(cache.root, environment)
+        measured = with_limits(measured, bundle, known)
+        if layer_times and settings.built_in:
+            measured = with_layer_times(measured, bundle, environment, cache=cache, progress=progress)
     write(measured, bundle.measured_path)
     save(render([source_of(bundle, measured)]), bundle.root / REPORT)
     return measured

@@ -10,11 +10,9 @@ from edgeprune.adapter import adapter
 from edgeprune.errors import InputError
 from edgeprune.report.source import Source
 from edgeprune.report.summary import environment_of
-from edgeprune.results import Measured, Measurement
+from edgeprune.results import PASSING, Measured, Measurement
 from edgeprune.scenario import ALONE
 
-TRANSIENT = {"load_average", "temperature_c"}
-"""Of an environment."""
 MOST_DIFFERENCES = 4
 """That are told."""
 DECIDING = {"environment", "scenario"}
@@ -63,7 +61,9 @@ def circumstances(measured: Measured) -> dict[str, str]:
     timed = next((record for record in records if record.environment is not None), None)
     if timed is None:
         return {"measured": f"no: {measured.baseline.unmeasured or 'not run'}", "target": measured.baseline.target}
-    told = adapter(Measurement).dump_python(timed, mode="json", include=DECIDING, exclude={"environment": TRANSIENT})
+    told = adapter(Measurement).dump_python(
+        timed, mode="json", exclude_none=True, include=DECIDING, exclude={"environment": set(PASSING)}
+    )
     return {"measured": "yes"} | {name.removeprefix("environment."): value for name, value in _flat(told)}
 
 

@@ -68,6 +68,8 @@ class Row:
     energy_j: float | None
     energy_sensor: str | None
     energy_reason: str
+    estimated_j: float | None
+    """By what is published of operations; never measured."""
     unmeasured: str
     fallbacks: str
     """The layers that ran in another precision than meant."""
@@ -161,6 +163,7 @@ def _row(source: Source, measured: Measured, record: Measurement) -> Row:
         energy_j=record.energy.joules,
         energy_sensor=record.energy.sensor,
         energy_reason=record.energy.reason,
+        estimated_j=record.estimated_joules,
         unmeasured=record.unmeasured,
         fallbacks="; ".join(layer.name for layer in record.fallbacks),
         warnings="; ".join(record.warnings),

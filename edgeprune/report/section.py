@@ -211,8 +211,15 @@ def _facts(core: Core | None, environment: Environment | None, bundle: str) -> l
             "frequency governor": environment.governor,
             "load average": f"{environment.load_average:.2f}",
         }
-        if environment.temperature_c is not None:
-            lasting["temperature"] = f"{environment.temperature_c:.0f} °C"
+        told = {
+            "clock": environment.clock_mhz and f"{environment.clock_mhz:.0f} MHz",
+            "turbo": _yes(environment.turbo),
+            "two threads a core": _yes(environment.smt),
+            "power mode": environment.power_mode,
+            "temperature": environment.temperature_c and f"{environment.temperature_c:.0f} °C",
+            "throttled since it was started": environment.throttled,
+        }
+        lasting |= {name: value for name, value in told.items() if value is not None}
         if environment.emulated:
             lasting["emulated"] = "yes: latency says nothing about the device"
         found += [Facts("Measured on", _pairs(lasting)), Facts("Measured with", _pairs(environment.versions))]
@@ -222,6 +229,10 @@ def _facts(core: Core | None, environment: Environment | None, bundle: str) -> l
             found.append(Facts("Assumed of the device", _pairs(core.assumptions)))
     found.append(Facts("Bundle", _pairs({"SHA-256": bundle} | ({"seed": core.seed} if core else {}))))
     return found
+
+
+def _yes(flag: bool | None) -> str | None:
+    return None if flag is None else "yes" if flag else "no"
 
 
 def _pruned(core: Core | None) -> Rows:

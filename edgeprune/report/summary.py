@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from edgeprune.bundle import Core
+from edgeprune.energy_estimate import SOURCE
 from edgeprune.metrics import Interval
 from edgeprune.results import MB, SAMPLES_FOR_PERCENTILE, Accuracy, Environment, Layer, Measured, Measurement
 from edgeprune.scenario import ALONE, BUILT_IN
@@ -45,6 +46,8 @@ class Column:
     title: str
     unit: str
     cells: tuple[Cell, ...]
+    beside: bool = False
+    """Whether a terminal, which has no room for all, tells it in a line of its own."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def summarize(measured: Measured, core: Core | None = None) -> Summary:
         Column("speed-up", "", tuple(_speedup(record, notes) for record in records)),
         Column("memory", "MB", _memory(records, notes)),
         *([Column("energy", "mJ", _energy(records, notes))] if judged else []),
+        *_estimates(records, notes),
     ]
     untrained = [UNTRAINED] if core is not None and core.untrained else []
     return Summary(
@@ -317,6 +321,17 @@ def _accuracy(accuracy: Accuracy, notes: _Notes) -> Cell:
 def _drop(accuracy: Accuracy) -> Cell:
     drop = accuracy.drop
     return Cell(points(drop.estimate), (points(drop.low), points(drop.high))) if drop else Cell()
+
+
+def _estimates(records: Sequence[Measurement], notes: _Notes) -> Iterator[Column]:
+    """What energy should be, apart from what was measured; no column where nothing is known."""
+    joules = [record.estimated_joules for record in records]
+    if not any(joules):
+        return
+    unit, per_j = ("mJ", 1e3) if max(filter(None, joules)) >= 1e-3 else ("µJ", 1e6)
+    texts, note = aligned([value and per_j * value for value in joules]), notes.keep(f"est. energy: {SOURCE}")
+    cells = tuple(Cell(text, note=note * (text != ABSENT)) for text in texts)
+    yield Column("est. energy", unit, cells, beside=True)
 
 
 def _times(records: Sequence[Measurement], unit: str, per_ms: float, notes: _Notes) -> Iterator[Column]:

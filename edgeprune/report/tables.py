@@ -37,6 +37,7 @@ def page(measured: Measured, core: Core | None = None) -> RenderableType:
         Text(subject(measured, core), style="bold"),
         Text(conditions(measured), style="dim"),
         _table(summarized),
+        *(Text(_line(column, summarized.names), style="dim") for column in summarized.columns if column.beside),
     ]
     parts += [Text(f"{_mark(number)} {note}", style="dim") for number, note in enumerate(summarized.notes, start=1)]
     parts += [Text(told, style="dim") for told in (training(core), limits(measured)) if told]
@@ -54,7 +55,7 @@ def summary(measured: Measured, core: Core | None = None) -> Table:
 
 
 def _table(summarized: Summary) -> Table:
-    columns = [_column(column) for column in summarized.columns]
+    columns = [_column(column) for column in summarized.columns if not column.beside]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False)
     table.add_column("variant", no_wrap=True)
     for heading, _ in columns:
@@ -77,6 +78,12 @@ def _column(column: Column) -> tuple[Text, list[Text]]:
         for cell, below in zip(column.cells, bounds, strict=True)
     ]
     return Text(f"{column.title.rjust(width - mark)}\n{column.unit.rjust(width - mark)}"), cells
+
+
+def _line(column: Column, names: Sequence[str]) -> str:
+    cells = zip(names, column.cells, strict=True)
+    told = ", ".join(f"{name} {cell.text}{_mark(cell.note)}" for name, cell in cells)
+    return f"{column.title} ({column.unit}): {told}"
 
 
 def _mark(number: int) -> str:

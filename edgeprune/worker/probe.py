@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeprune.targets.machine import architecture, instruction_sets
 
+CPU = "sys/devices/system/cpu"
 PACKAGES = ("edgeprune", "numpy", "onnxruntime", "openvino", "tensorrt")
 
 
@@ -30,10 +31,15 @@ def probe(root: Path = Path("/"), *, machine: str | None = None, affinity: int |
         "os": _os(root),
         "python": platform.python_version(),
         "versions": _versions(),
-        "governor": _read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or "unknown",
+        "governor": _read(root / CPU / "cpu0/cpufreq/scaling_governor").strip() or "unknown",
         "emulated": _emulated(root, machine, cpuinfo),
         "load_average": float((_read(root / "proc/loadavg").split() or ["0"])[0]),
         "temperature_c": _temperature_c(root),
+        "clock_mhz": _clock_mhz(root, cpuinfo),
+        "throttled": _throttled(root),
+        "turbo": _turbo(root),
+        "smt": {"1": True, "0": False}.get(_read(root / CPU / "smt/active").strip()),
+        "power_mode": _value(_read(root / "var/lib/nvpmodel/status"), "pmode") or None,
     }
 
 
@@ -97,6 +103,30 @@ def _emulated(root: Path, machine: str, cpuinfo: str) -> bool:
     x86 = architecture(machine) in {"x86_64", "i686", "i386"}
     foreign = "\nFeatures" in cpuinfo if x86 else "vendor_id" in cpuinfo
     return foreign or "QEMU TCG" in cpuinfo
+
+
+def _clock_mhz(root: Path, cpuinfo: str) -> float | None:
+    khz = [_read(path).strip() for path in (root / CPU).glob("cpu*/cpufreq/scaling_cur_freq")]
+    told = [int(text) / 1000 for text in khz if text.isdigit()]
+    return max(told or map(float, re.findall(r"^cpu MHz\s*:\s*([\d.]+)", cpuinfo, re.MULTILINE)), default=None)
+
+
+def _throttled(root: Path) -> int | None:
+    """Intel counts for each core, and for its package: the same number in all of its cores."""
+
+    def counts(name: str) -> list[int]:
+        texts = [_read(path).strip() for path in (root / CPU).glob(f"cpu*/thermal_throttle/{name}")]
+        return [int(text) for text in texts if text.isdigit()]
+
+    cores, packages = counts("core_throttle_count"), counts("package_throttle_count")
+    return sum(cores) + max(packages, default=0) if cores or packages else None
+
+
+def _turbo(root: Path) -> bool | None:
+    """One driver tells whether it is off, the others whether it is on."""
+    off = _read(root / CPU / "intel_pstate/no_turbo").strip()
+    on = _read(root / CPU / "cpufreq/boost").strip()
+    return {"0": True, "1": False}.get(off, {"1": True, "0": False}.get(on))
 
 
 def _temperature_c(root: Path) -> float | None:

@@ -145,7 +145,8 @@ class Worker:
                 window = measure_energy(self._run, meter, seconds=seconds)
         except MissingError as error:
             return {"energy": {"joules": None, "sensor": None, "reason": str(error)}}
-        found = {"joules": window.joules_per_run, "sensor": meter.sensor, "reason": ""}
+        found: Answer = {"joules": window.joules_per_run, "sensor": meter.sensor, "reason": ""}
+        found |= {"seconds": window.seconds, "runs": window.runs}
         return {"energy": {**found, "idle_watts": window.idle_watts, "sampling_hz": meter.sampling_hz}}
 
     def close(self) -> Answer:

@@ -48,3 +48,16 @@ def test_a_counter_that_stands_still_is_no_measurement():
     machine = Machine(idle_w=0, work_w=0)
     with pytest.raises(MissingError, match="wattmeter: the counter did not move"):
         measure_energy(machine.run, machine, clock=machine.clock, sleep=machine.sleep)
+
+
+def test_a_counter_that_moves_now_and_then_errs_by_less_than_its_period_in_the_window():
+    machine = Machine(idle_w=10)
+
+    class Coarse:
+        sensor, sampling_hz = "coarse", 10.0
+
+        def energy_j(self):
+            return 1.0 * int(machine.used_j / 1.0)  # ten times a second at 10 W
+
+    window = measure_energy(machine.run, Coarse(), clock=machine.clock, sleep=machine.sleep)
+    assert window.joules_per_run == pytest.approx(2.5, rel=0.1 / window.seconds)

@@ -1,6 +1,9 @@
+import time
+
 import pytest
 
 from edgeprune.errors import MissingError
+from edgeprune.measure.energy import measure_energy
 from edgeprune.meters.ina3221 import Ina3221Meter, rails, total
 
 ORIN_NANO = (("VDD_IN", 5000, 988), ("VDD_CPU_GPU_CV", 5000, 200), ("VDD_SOC", 5000, 300))
@@ -63,3 +66,23 @@ def test_a_reading_that_breaks_off_is_told(hwmon, meter):
     (chip / "curr1_input").unlink()
     with pytest.raises(MissingError, match=r"curr1_input: No such file or directory \(while measuring\)"):
         opened.energy_j()
+
+
+@pytest.mark.parametrize("board", [(ORIN_NANO,), AGX_ORIN])
+def test_a_board_is_measured_over_a_window_beside_its_idle_power(hwmon, meter, board):
+    for rails_ in board:
+        hwmon.rails(*rails_)
+    whole = sum(rail.watts() for rail in total(rails(hwmon.root)))
+    window = measure_energy(lambda: time.sleep(0.002), meter(hwmon.root), seconds=0.2, idle_s=0.1)
+    assert window.idle_watts == pytest.approx(whole, rel=0.05)
+    assert window.joules_per_run * window.runs / window.seconds == pytest.approx(whole, rel=0.05)
+
+
+def test_a_sensor_that_dies_midway_in_a_window_is_told(hwmon, meter):
+    chip = hwmon.rails(*ORIN_NANO)
+
+    def run():
+        (chip / "in1_input").unlink(missing_ok=True)
+
+    with pytest.raises(MissingError, match=r"in1_input: No such file or directory \(while measuring\)"):
+        measure_energy(run, meter(hwmon.root), seconds=0.05, idle_s=0.01)

@@ -51,6 +51,13 @@ def test_each_variant_is_told_how_near_it_is_to_the_limit(found, bundles):
     int8, fp32 = (next(one for one in measured.measurements if one.precision == name) for name in ("int8", "fp32"))
     assert int8.limit.operations == fp32.limit.operations
     assert int8.limit.bytes < fp32.limit.bytes
+    assert 0 < int8.estimated_joules < fp32.estimated_joules
+
+
+def test_without_peaks_only_energy_is_estimated(bundles):
+    one = with_limits(read_measured(bundles["cpu"] / "measured.json"), open_bundle(bundles["cpu"]), None).baseline
+    assert one.limit is None
+    assert one.estimated_joules > 0
 
 
 def test_what_was_not_timed_has_no_limit(found, bundles):

@@ -99,3 +99,11 @@ def test_a_scenario_has_its_own_columns_and_every_row_says_it(measured, core):
     assert "throughput" in text
     assert "99.0" in text
     assert "p50" not in text
+
+
+def test_estimated_energy_has_a_column_of_its_own_that_says_where_it_comes_from(measured, core):
+    estimated = dataclasses.replace(measured.baseline, estimated_joules=12.5e-6)
+    text = shown(page(dataclasses.replace(measured, baseline=estimated), core))
+    assert max(map(len, text.splitlines())) <= 100
+    assert "est. energy (µJ): baseline 12.5" in text
+    assert "est. energy: operations x published energy of each (Horowitz 2014, 45 nm)" in text

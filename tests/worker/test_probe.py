@@ -91,3 +91,24 @@ def test_an_emulator_shows_in_a_threads_program(pi):
 def test_an_emulator_shows_in_a_processor_of_another_kind(tmp_path, cpuinfo, machine):
     write(tmp_path, "proc/cpuinfo", cpuinfo)
     assert probe(tmp_path, machine=machine, affinity=1)["emulated"]
+
+
+def test_what_changes_the_speed_of_a_processor_is_told(tmp_path):
+    cpu = "sys/devices/system/cpu"
+    for core in (0, 1):
+        write(tmp_path, f"{cpu}/cpu{core}/cpufreq/scaling_cur_freq", f"{2_000_000 + core * 800_000}\n")
+        write(tmp_path, f"{cpu}/cpu{core}/thermal_throttle/core_throttle_count", f"{core + 1}\n")
+        write(tmp_path, f"{cpu}/cpu{core}/thermal_throttle/package_throttle_count", "4\n")
+    write(tmp_path, f"{cpu}/intel_pstate/no_turbo", "1\n")
+    write(tmp_path, f"{cpu}/smt/active", "1\n")
+    found = probe(tmp_path, machine="x86_64", affinity=2)
+    assert (found["clock_mhz"], found["throttled"], found["turbo"], found["smt"]) == (2800, 7, False, True)
+
+
+def test_other_drivers_tell_their_turbo_and_a_jetson_its_power_mode(tmp_path):
+    write(tmp_path, "proc/cpuinfo", "cpu MHz\t\t: 1500.5\ncpu MHz\t\t: 1600.25\n")
+    write(tmp_path, "sys/devices/system/cpu/cpufreq/boost", "1\n")
+    write(tmp_path, "var/lib/nvpmodel/status", "pmode:0002\n")
+    found = probe(tmp_path, machine="aarch64", affinity=2)
+    assert (found["clock_mhz"], found["throttled"], found["turbo"]) == (1600.25, None, True)
+    assert (found["smt"], found["power_mode"]) == (None, "0002")
