@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, ValidationError
 
+from edgeprune.adapter import adapter
 from edgeprune.errors import CorruptError, InputError
 from edgeprune.registry import unknown
 from edgeprune.tensor import TensorSpec
@@ -44,6 +45,8 @@ class LayerPlan:
     reason: str = ""
     weight_bits: float = 32.0
     """Of a weight on disk, on average."""
+    weights: int = 0
+    """How many numbers its weights are."""
 
 
 @dataclass(frozen=True)
@@ -162,12 +165,12 @@ def seal(root: Path, core: Mapping[str, Any]) -> Bundle:
     """Hash every file under `root` and write `bundle.json` (`core` holds the fields of Core but `sha256`)."""
     hashes = {path.relative_to(root).as_posix(): sha256_of(path) for path in _files(root)}
     record = Core(**core, sha256=hashes)
-    (root / CORE).write_bytes(TypeAdapter(Core).dump_json(record, indent=1) + b"\n")
+    (root / CORE).write_bytes(adapter(Core).dump_json(record, indent=1) + b"\n")
     return open_bundle(root)
 
 
-def open_bundle(root: Path) -> Bundle:
-    """Read and verify a bundle.
+def open_bundle(root: Path, *, only: Collection[str] | None = None) -> Bundle:
+    """Read and verify a bundle; of its files `only` these, where the others are not looked at.
 
     Raises InputError where `root` is none, CorruptError naming the first file that is missing, altered or points
     outside the bundle.
@@ -181,11 +184,12 @@ def open_bundle(root: Path) -> Bundle:
         schema = raw.get("schema") if isinstance(raw, dict) else None
         if schema != SCHEMA:
             raise CorruptError(f"{path}: schema {schema!r}, this version reads {SCHEMA}: compile again")
-        core = TypeAdapter(Core).validate_python(raw)
+        core = adapter(Core).validate_python(raw)
     except (ValueError, ValidationError) as error:
         raise CorruptError(f"{path}: damaged ({type(error).__name__}): compile again") from error
     named = {file for variant in (core.baseline, *core.variants) for file in variant.files.values()}
-    for name in sorted(named | set(core.sha256)):
+    every = named | set(core.sha256)
+    for name in sorted(every if only is None else every & set(only)):
         _check_file(root, name, core.sha256)
     return Bundle(root, core, hashlib.sha256(content).hexdigest())
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
+from edgeprune.adapter import adapter
 from edgeprune.errors import CorruptError
 from edgeprune.metrics import Interval, order_statistic_interval
 from edgeprune.roofline import Limit
@@ -18,6 +19,8 @@ from edgeprune.scenario import ALONE, Scenario
 
 SCHEMA = 1
 MB = 1_000_000
+PASSING = frozenset({"load_average", "temperature_c", "clock_mhz", "throttled"})
+"""Of an environment: what may be another from one minute to the next."""
 
 # Samples that let a percentile be claimed at 99 % confidence with one outlier allowed: the binomial bound of LoadGen.
 SAMPLES_FOR_PERCENTILE = {50.0: 1, 90.0: 64, 95.0: 130, 99.0: 662, 99.9: 6636}
@@ -57,8 +60,7 @@ class Environment:
 
     def fingerprint(self) -> str:
         """Hash of all that lasts and is known (not load and heat): equal fingerprints may be compared."""
-        passing = {"load_average", "temperature_c", "clock_mhz", "throttled"}
-        lasting = TypeAdapter(Environment).dump_python(self, exclude=passing, exclude_none=True, mode="json")
+        lasting = adapter(Environment).dump_python(self, exclude=set(PASSING), exclude_none=True, mode="json")
         return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -73,6 +75,8 @@ class Layer:
     """`int8`, `fp32`, `bf16`, `fp16`, or `unknown` where the runtime does not tell."""
     reason: str = ""
     """Why the two differ, or why the layer was meant to stay float."""
+    ms: float | None = None
+    """Its share of one inference, by the runtime's own profile; None where there is no profile."""
 
     @property
     def fell_back(self) -> bool:
@@ -228,8 +232,9 @@ class Measured:
 def write(record: Measurement | Measured, path: Path) -> None:
     """Write one record as JSON; the file appears whole or not at all."""
     partial = path.with_name(path.name + ".partial")
+    kind: Any = type(record)
     try:
-        partial.write_bytes(TypeAdapter(type(record)).dump_json(record, indent=1) + b"\n")
+        partial.write_bytes(adapter(kind).dump_json(record, indent=1) + b"\n")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -237,21 +242,21 @@ def write(record: Measurement | Measured, path: Path) -> None:
 
 def read_measurement(path: Path) -> Measurement:
     """Read one measurement. Raises CorruptError where it is not one of a schema this version knows."""
-    record: Measurement = _read(path, TypeAdapter(Measurement))
+    record: Measurement = _read(path, Measurement)
     return record
 
 
 def read_measured(path: Path) -> Measured:
     """Read a bundle's `measured.json`. Raises CorruptError where it is not one of a schema this version knows."""
-    record: Measured = _read(path, TypeAdapter(Measured))
+    record: Measured = _read(path, Measured)
     return record
 
 
-def _read(path: Path, adapter: TypeAdapter[Any]) -> Any:
+def _read(path: Path, kind: type) -> Any:
     try:
         raw = json.loads(path.read_bytes())
         if raw.get("schema") != SCHEMA:
             raise CorruptError(f"{path}: schema {raw.get('schema')!r}, this version reads {SCHEMA}: measure again")
-        return adapter.validate_python(raw)
+        return adapter(kind).validate_python(raw)
     except (OSError, ValueError, AttributeError, ValidationError) as error:
         raise CorruptError(f"{path}: not a measurement ({type(error).__name__}): measure again") from error

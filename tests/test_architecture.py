@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors",),
-    ("tensor", "progress"),
+    ("tensor", "progress", "adapter"),
     ("registry", "metrics", "user_code", "scenario", "roofline"),
-    ("recipe", "bundle", "results", "latency_table", "energy_estimate", "noise", "shipped", "judge"),
+    ("recipe", "bundle", "decisions", "results", "latency_table", "energy_estimate", "noise", "shipped", "judge"),
     ("cache",),
     ("eviction",),
     ("targets", "transport", "models", "data", "graph", "meters", "report", "choose"),

@@ -119,6 +119,7 @@ def bench(
                 data=data,
                 metric=metric,
                 against_peaks=True,
+                layer_times=True,
                 progress=progress,
             )
             kept = keep(measured, bundle.root, out)

@@ -30,6 +30,8 @@ class WeightedLayer:
     macs: int
     axis: int
     """The weight's dimension that counts output channels."""
+    numbers: int
+    """In all its weights."""
     groups: int = 1
     recurrence: str | None = None
     """The name of the weight that multiplies the hidden state, in a recurrent layer."""
@@ -74,6 +76,7 @@ def as_layer(node: ir.Node) -> WeightedLayer | None:
         output=str(node.outputs[0].name),
         macs=node_macs(node),
         axis=_output_axis(node),
+        numbers=sum(found.size for value in (weight, recurrence) if value and (found := value.const_value) is not None),
         groups=node.attributes.get_int("group", 1),
         recurrence=None if recurrence is None else str(recurrence.name),
     )

@@ -95,6 +95,8 @@ def float_name(weight: str) -> str:
 def _plan(node: ir.Node) -> LayerPlan:
     weight = stored_weight(node)
     assert weight is not None
+    array = _array(weight)
+    assert array is not None
     kinds = [_kind(value) for value in node.inputs[:2]]
     shown = [kind.name.lower() if kind else "float" for kind in kinds]
     quantized = all(kind in EIGHT_BITS for kind in kinds)
@@ -106,6 +108,7 @@ def _plan(node: ir.Node) -> LayerPlan:
         "int8" if quantized else "fp32",
         reason,
         8.0 if quantized else 32.0,
+        array.size,
     )
 
 

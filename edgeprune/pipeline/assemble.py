@@ -18,6 +18,7 @@ from edgeprune.backends import LOAD
 from edgeprune.bundle import CORE, OUTSIDE, PLAN, LayerPlan, Task, Variant, open_bundle, seal, sha256_of
 from edgeprune.cache import RECORD, Stage
 from edgeprune.data.preprocess import feeds, write_preprocess
+from edgeprune.decisions import PREDICTED, TRIED
 from edgeprune.errors import CorruptError, InputError, OutputError
 from edgeprune.latency_table import FILE
 from edgeprune.pipeline.artifact import MODEL, read_facts
@@ -25,7 +26,6 @@ from edgeprune.pipeline.job import Job, versions
 from edgeprune.pipeline.lowered import VARIANT
 from edgeprune.pipeline.network import PRUNING
 from edgeprune.pipeline.places import portable
-from edgeprune.pipeline.precision import TRIED
 from edgeprune.registry import resolve
 
 SAMPLES = 4
@@ -72,7 +72,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
         (folder / "target.yaml").write_text(yaml.safe_dump(job.target.model_dump(mode="json"), sort_keys=False))
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
         if parts.plan is not None:
-            for name in (PLAN, TRIED):
+            for name in (PLAN, TRIED, PREDICTED):
                 if (parts.plan.folder / name).is_file():
                     shutil.copyfile(parts.plan.folder / name, folder / name)
         if job.recipe.latency_table is not None:

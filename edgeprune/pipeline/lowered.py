@@ -45,7 +45,8 @@ def lower(job: Job, exported: Stage, backend: str, precision: str) -> Stage:
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
         reason = f"every layer in {precision}, as asked for"
         every = weighted_layers(read_onnx(source))
-        _write_variant(folder, lowered, [LayerPlan(one.name, one.op, one.weight, precision, reason) for one in every])
+        layers = [LayerPlan(one.name, one.op, one.weight, precision, reason, weights=one.numbers) for one in every]
+        _write_variant(folder, lowered, layers)
 
     inputs = {
         "model": exported,
@@ -142,5 +143,6 @@ def _intended(graph: ir.Model, plan: QuantPlan, flavour: Flavour) -> list[LayerP
     for one in weighted_layers(graph):
         chosen = plan.layers[one.weight]
         bits = chosen.weight_bits(one.weight_shape[one.axis])
-        found.append(LayerPlan(one.name, one.op, one.weight, kernel(chosen, one, flavour), chosen.reason, bits))
+        ran_in = kernel(chosen, one, flavour)
+        found.append(LayerPlan(one.name, one.op, one.weight, ran_in, chosen.reason, bits, one.numbers))
     return found

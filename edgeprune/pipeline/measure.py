@@ -18,12 +18,15 @@ from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.errors import DataError
 from edgeprune.latency_table import FILE
 from edgeprune.pipeline.foretold import check_table, with_predictions
+from edgeprune.pipeline.layer_times import with_layer_times
 from edgeprune.pipeline.limits import with_limits
 from edgeprune.pipeline.peaks import known_peaks, peaks
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import DataPart, Recipe, read_yaml, validated
-from edgeprune.report.html import render, save
+from edgeprune.report.html import render
+from edgeprune.report.saving import save
+from edgeprune.report.source import source_of
 from edgeprune.report.summary import environment_of
 from edgeprune.results import Environment, Measured, read_measured, write
 from edgeprune.targets.target import Target
@@ -56,6 +59,7 @@ def measure_bundle(
     data: str | None = None,
     metric: str | None = None,
     against_peaks: bool = False,
+    layer_times: bool = False,
     progress: Progress = SILENT,
 ) -> Measured:
     """Measure every variant beside the baseline; leave `measured.json` and `report.html` in the bundle.
@@ -63,7 +67,8 @@ def measure_bundle(
     `data` and `metric` say where the user's own lie now, if not where they were. A measurement is found again only for
     this very bundle in this very environment. Raises DataError where the data at hand are not those that the bundle was
     made with, InputError where they are not at hand. `against_peaks` measures those of this machine, if that was not
-    done before, so that each variant's limit can be told; without it they are looked for only.
+    done before, so that each variant's limit can be told; without it they are looked for only. `layer_times` profiles
+    the baseline and the default.
     """
     settings = settings or Settings()
     recipe = validated(Recipe, bundle.core.recipe, str(bundle.root / CORE))
@@ -92,8 +97,10 @@ def measure_bundle(
     if (environment := environment_of(measured)) is not None:
         known = peaks(target, cache.root, progress=progress) if against_peaks else known_peaks(cache.root, environment)
         measured = with_limits(measured, bundle, known)
+        if layer_times and settings.built_in:
+            measured = with_layer_times(measured, bundle, environment, cache=cache, progress=progress)
     write(measured, bundle.measured_path)
-    save(render([(bundle.core, measured)]), bundle.root / REPORT)
+    save(render([source_of(bundle, measured)]), bundle.root / REPORT)
     return measured
 
 

@@ -120,6 +120,18 @@ def keep_operators(
     return path, told
 
 
+def operator_shares(
+    bundle: Bundle, variant: Variant, *, settings: OperatorSettings, progress: Progress = SILENT
+) -> dict[str, float]:
+    """The share of an inference that each operator takes, by its name. Raises what the variant's worker raises."""
+    site = _Site(bundle, local_target(bundle).threads, settings, LocalTransport())
+    site.push_inputs()
+    with progress.task("profile", settings.restarts) as task:
+        restarts = site.restarted(variant, task)
+    _, medians = _medians(variant.backend, restarts, operators(timed_graph(bundle, variant)))
+    return {name: ms / sum(medians.values()) for name, ms in medians.items()}
+
+
 def local_target(bundle: Bundle) -> Target:
     """What a bundle is for. Raises MissingError where that is not this machine."""
     target = read_yaml(bundle.root / "target.yaml", Target)
@@ -162,18 +174,20 @@ class _Site:
             np.savez(Path(folder) / INPUTS, **inputs)
             self.transport.push(Path(folder) / INPUTS, INPUTS)
 
-    def time(self, variant: Variant, task: Task) -> TimedVariant:
-        """Every operator of one variant."""
+    def restarted(self, variant: Variant, task: Task) -> list[_Restart]:
+        """What every process says of one variant."""
         for role, path in self.bundle.files(variant).items():
             self.transport.push(path, variant.files[role])
         restarts = []
         for number in range(self.settings.restarts):
             restarts.append(self._restart(variant))
             task.advance(note=f"{variant.name}, restart {number + 1} of {self.settings.restarts}")
-        graph = operators(timed_graph(self.bundle, variant))
-        ms = float(np.median([one.ms for one in restarts]))
-        shares = [shared_out(variant.backend, one.evidence, graph, one.ms) for one in restarts]
-        medians = {one.name: float(np.median([share.get(one.name, 0.0) for share in shares])) for one in graph}
+        return restarts
+
+    def time(self, variant: Variant, task: Task) -> TimedVariant:
+        """Every operator of one variant."""
+        restarts, graph = self.restarted(variant, task), operators(timed_graph(self.bundle, variant))
+        ms, medians = _medians(variant.backend, restarts, graph)
         scale = ms / sum(medians.values())
         layers = resolve(EFFECTIVE, variant.backend, "runtime")(restarts[0].evidence, variant.layers)
         ran = precisions(variant, layers, graph)
@@ -192,6 +206,13 @@ class _Site:
             evidence = client.ask("profile", seconds=half)["evidence"]
             after = client.ask("time", **slices)["samples_ms"]
         return _Restart(float(np.median(before + after)), evidence)
+
+
+def _medians(backend: str, restarts: Sequence[_Restart], graph: Sequence[Operator]) -> tuple[float, dict[str, float]]:
+    """Of all restarts, the median inference and that of every operator in it, in milliseconds."""
+    shares = [shared_out(backend, one.evidence, graph, one.ms) for one in restarts]
+    medians = {one.name: float(np.median([share.get(one.name, 0.0) for share in shares])) for one in graph}
+    return float(np.median([one.ms for one in restarts])), medians
 
 
 def timed_graph(bundle: Bundle, variant: Variant) -> ir.Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from edgeprune.bundle import PLAN, Task, sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds
+from edgeprune.decisions import Predicted, TriedPlan, write_predicted, write_tried
 from edgeprune.errors import ModelError
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
@@ -44,7 +44,6 @@ from edgeprune.quantize.stream import run
 from edgeprune.results import MB
 
 SENSITIVITY = "sensitivity.json"
-TRIED = "tried.json"
 BATCH = 32
 MOST_SAMPLES = 256
 """That sensitivity looks at: a few hundred rank the layers as well as all would."""
@@ -152,13 +151,13 @@ def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage)
     exported, budgets = quantization.exported, job.recipe.budgets
 
     def work(folder: Path) -> None:
-        graph, known = quantization.graph(), read_sensitivity(sensitivity.folder / SENSITIVITY).layers
+        graph, known = quantization.graph(), read_sensitivity(sensitivity.folder / SENSITIVITY)
         times = None if budgets.max_latency_ms is None else layer_times(job, graph)
         options = {
             one.weight: options_of(
                 one,
-                known[one.weight].losses,
-                known[one.weight].channels,
+                known.layers[one.weight].losses,
+                known.layers[one.weight].channels,
                 None if times is None else times.layers[one.weight],
             )
             for one in weighted_layers(graph)
@@ -175,7 +174,9 @@ def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage)
             else:
                 best, tried = smallest_within(options, verify, budgets.max_drop, limits)
         write_plan(best.plan, folder / PLAN)
-        (folder / TRIED).write_text(json.dumps([_record(one, best) for one in tried], indent=1) + "\n")
+        write_tried([_record(one, best) for one in tried], folder)
+        losses = {weight: one.losses for weight, one in known.layers.items()}
+        write_predicted(Predicted(known.method, losses), folder)
 
     inputs = {
         "model": exported,
@@ -201,15 +202,10 @@ def given_plan(job: Job, exported: Stage, file: Path) -> Stage:
     return job.stage("plan", {"model": exported, "given": sha256_of(file)}, work, code=("quantize", "graph"))
 
 
-def _record(one: Tried, best: Tried) -> dict[str, Any]:
-    bits = {weight: layer.precision for weight, layer in one.plan.layers.items()}
-    return {
-        "chosen": one is best,
-        "predicted_loss": one.predicted_loss,
-        "lost_points": one.lost_points,
-        "file_bytes": one.file_bytes,
-        "layers": {precision: list(bits.values()).count(precision) for precision in sorted(set(bits.values()))},
-    }
+def _record(one: Tried, best: Tried) -> TriedPlan:
+    bits = [layer.precision for layer in one.plan.layers.values()]
+    counts = {precision: bits.count(precision) for precision in sorted(set(bits))}
+    return TriedPlan(one is best, one.predicted_loss, one.lost_points, one.file_bytes, counts)
 
 
 def _verifier(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgeprune.bundle import CORE, MEASURED, Bundle, Core, open_bundle
-from edgeprune.errors import InputError, OutputError
+from edgeprune.bundle import Bundle
+from edgeprune.errors import OutputError
 from edgeprune.report.markdown import table
+from edgeprune.report.source import README, TITLE, is_ours, may_be_measurement
 from edgeprune.results import Measured, read_measured, write
 from edgeprune.scenario import BUILT_IN, Scenario
 
-README = "README.md"
-TITLE = "# Measured with `edgeprune bench`\n"
-"""What a README of ours begins with."""
 HEADING = f"""{TITLE}
 Latency is that of one input at a time, but where the heading names another scenario. Intervals are at 95 %; drop and
 speed-up are against the bundle's own FP32 baseline, on the same samples and in rounds interleaved with it. Compare rows
@@ -38,7 +34,7 @@ def check_out(bundles: Sequence[Bundle], out: Path, scenario: str = "") -> None:
             raise OutputError(f"{goals[goal].root} and {bundle.root} would both be kept as {goal}: rename a folder")
         goals[goal] = bundle
     try:
-        if (out / README).exists() and not _is_ours(out):
+        if (out / README).exists() and not is_ours(out):
             raise OutputError(f"{out / README}: not written by `edgeprune bench`: choose another --out")
         for path in _kept(out):
             if path not in goals:
@@ -59,34 +55,6 @@ def keep(measured: Measured, bundle: Path, out: Path) -> Path:
     return path
 
 
-def find(folders: Sequence[Path]) -> list[tuple[Core | None, Measured]]:
-    """Every measured bundle and every kept measurement below the folders, in the order of their paths.
-
-    Raises InputError where there is none.
-    """
-    for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder: name one that holds bundles or bench results")
-    found = [pair for folder in folders for pair in _below(folder)]
-    if not found:
-        places = ", ".join(map(str, folders))
-        raise InputError(f"{places}: nothing measured below: run `edgeprune compile` or `edgeprune bench` first")
-    return found
-
-
-def _below(folder: Path) -> Iterator[tuple[Core | None, Measured]]:
-    if (folder / CORE).is_file():
-        if (folder / MEASURED).is_file():
-            yield open_bundle(folder).core, read_measured(folder / MEASURED)
-        return
-    kept = _is_ours(folder.parent)
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
-            yield from _below(path)
-        elif kept and _may_be_measurement(path):
-            yield None, read_measured(path)
-
-
 def _named(scenario: Scenario) -> str:
     """The scenario's name, empty where the built-in loop asked."""
     return "" if scenario.driver == BUILT_IN else scenario.name
@@ -98,22 +66,9 @@ def _goal(out: Path, bundle: Path, target: str, scenario: str) -> Path:
     return out / folder / f"{bundle.resolve().name.removesuffix(f'-{target}')}.json"
 
 
-def _is_ours(out: Path) -> bool:
-    readme = out / README
-    return readme.is_file() and readme.read_text(encoding="utf-8", errors="replace").startswith(TITLE)
-
-
 def _kept(out: Path) -> list[Path]:
     """Every measurement in the folders of the targets."""
-    return [path for path in sorted(out.glob("*/*.json")) if _may_be_measurement(path)]
-
-
-def _may_be_measurement(path: Path) -> bool:
-    """Whether a file is a measurement, or one that is damaged; not JSON that others left there."""
-    with suppress(ValueError):
-        raw = json.loads(path.read_bytes()) if path.suffix == ".json" else None
-        return isinstance(raw, dict) and {"baseline", "measurements"} <= raw.keys()
-    return True
+    return [path for path in sorted(out.glob("*/*.json")) if may_be_measurement(path)]
 
 
 def _readme(out: Path) -> str:

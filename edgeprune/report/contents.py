@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from edgeprune.adapter import adapter
 from edgeprune.bundle import Bundle, Core, LayerPlan, Variant
 from edgeprune.errors import CorruptError
 from edgeprune.recipe import kernels
@@ -51,7 +51,7 @@ def effective(record: Measurement | None) -> dict[str, str]:
 
 def contents(bundle: Bundle, measured: Measured | None) -> dict[str, Any]:
     """All of it as one JSON-ready document: bytes, fractions, whole hashes."""
-    core: dict[str, Any] = TypeAdapter(Core).dump_python(bundle.core, mode="json", exclude={"baseline", "variants"})
+    core: dict[str, Any] = adapter(Core).dump_python(bundle.core, mode="json", exclude={"baseline", "variants"})
     found = records(measured)
     return {
         "bundle": str(bundle.root),

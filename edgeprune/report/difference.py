@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import TypeAdapter
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,11 +13,10 @@ from rich.text import Text
 
 from edgeprune.bundle import Bundle
 from edgeprune.metrics import Interval
+from edgeprune.report.alike import circumstances, different
 from edgeprune.report.contents import effective, records, shape, variants
 from edgeprune.report.summary import ABSENT, environment_of, ratio
-from edgeprune.results import Environment, Measured, Measurement
-
-TRANSIENT = {"load_average", "temperature_c"}
+from edgeprune.results import Measured, Measurement
 
 
 @dataclass(frozen=True)
@@ -164,23 +162,15 @@ def _effective(a: dict[str, Measurement], b: dict[str, Measurement]) -> Iterator
 
 def _incomparable(a: Measured | None, b: Measured | None) -> Iterator[str]:
     """Why nothing that was measured can be compared."""
-    environments = {}
     for name, measured in (("A", a), ("B", b)):
-        environments[name] = environment_of(measured) if measured is not None else None
         if measured is None:
             yield f"accuracy and latency: {name} was not measured"
-        elif environments[name] is None:
+        elif environment_of(measured) is None:
             yield f"accuracy and latency: {name} was not run: {measured.baseline.unmeasured or 'no device'}"
-    first, second = environments["A"], environments["B"]
-    if first is not None and second is not None and first.fingerprint() != second.fingerprint():
-        names = [name for name, *_ in _environment_changes(first, second)]
-        yield f"accuracy and latency: the environments differ in {', '.join(names)}"
-
-
-def _environment_changes(a: Environment, b: Environment) -> Iterator[tuple[str, Any, Any]]:
-    plain = TypeAdapter(Environment)
-    flat_a, flat_b = (dict(_flat(plain.dump_python(one, exclude=TRANSIENT, mode="json"))) for one in (a, b))
-    return (found for found in _both(flat_a, flat_b) if found[1] != found[2])
+    if a is not None and b is not None and environment_of(a) and environment_of(b):
+        names = [name for name, *_ in different(circumstances(a), circumstances(b))]
+        if names:
+            yield f"accuracy and latency: the environments differ in {', '.join(names)}"
 
 
 def _latencies(a: dict[str, Measurement], b: dict[str, Measurement]) -> Iterator[Change]:

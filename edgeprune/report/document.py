@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
-
+from edgeprune.adapter import adapter
 from edgeprune.results import Measured, Measurement
 
 
@@ -21,7 +20,7 @@ def document(measured: Measured) -> dict[str, Any]:
 
 
 def _record(record: Measurement) -> dict[str, Any]:
-    plain: dict[str, Any] = TypeAdapter(Measurement).dump_python(record, mode="json", exclude={"samples_ms", "schema"})
+    plain: dict[str, Any] = adapter(Measurement).dump_python(record, mode="json", exclude={"samples_ms", "schema"})
     percentiles = {f"p{q:g}_ms": record.percentile_ms(q) for q in (50.0, 90.0, 99.0)}
     derived = {name: getattr(record, name) for name in ("samples", "throughput", "late", "limit_share")}
     return plain | percentiles | derived | {"fallbacks": [layer.name for layer in record.fallbacks]}

@@ -9,21 +9,25 @@ from edgeprune.results import Measured
 
 
 def table(bundles: Sequence[tuple[str, Measured]]) -> str:
-    """The variants of each named bundle, baseline first; then where they were measured, the notes and the fallbacks."""
+    """The variants of each named bundle, baseline first; then where they were measured, the notes and the fallbacks.
+
+    Bundles that are judged by other metrics have tables of their own.
+    """
     notes: list[str] = []
     remarks: list[str] = []
-    lines: list[str] = []
+    parts: dict[tuple[str, ...], list[str]] = {}
     for name, measured in bundles:
         summarized = summarize(measured)
         numbers = [_number(notes, note) for note in summarized.notes]
         told = [conditions(measured), *summarized.remarks, *map(str, fallbacks(measured))]
         remarks += [f"{name}: {_plain(text)}" for text in told if text]
-        if not lines:
-            titles = ["model", "variant", *(column.title for column in summarized.columns)]
-            lines = [_row(titles), _row(["---", "---", *["--:"] * len(summarized.columns)])]
+        titles = ("model", "variant", *(column.title for column in summarized.columns))
+        head = [_row(titles), _row(["---", "---", *["--:"] * len(summarized.columns)])]
+        lines = parts.setdefault(titles, head)
         for index, (variant, role) in enumerate(zip(summarized.names, summarized.roles, strict=True)):
             cells = [_cell(column.cells[index], column.unit, numbers) for column in summarized.columns]
             lines.append(_row([name, f"{variant} ({role})" if role else variant, *cells]))
+    lines = [line for part in parts.values() for line in (*part, "")][:-1]
     lines += ["", *(f"{number}. {_plain(note)}" for number, note in enumerate(notes, start=1))]
     lines += ["", *(f"- {remark}" for remark in remarks)]
     return "\n".join(lines) + "\n"

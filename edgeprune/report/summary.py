@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ METRICS = {
     "exact-match": "exact match",
     "span-f1": "F1 of words",
 }
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 UNTRAINED = "accuracy: none, the weights are untrained; agreement is with what the FP32 baseline answers"
 
 
@@ -81,7 +83,7 @@ def summarize(measured: Measured, core: Core | None = None) -> Summary:
     """All variants of one bundle, one row each; `core` says what the measurements alone cannot (untrained weights)."""
     records = (measured.baseline, *measured.measurements)
     notes = _Notes()
-    size, per_unit = ("MB", MB) if max(record.size_bytes for record in records) >= 10 * MB else ("kB", KB)
+    size, per_unit = unit_of_size([record.size_bytes for record in records])
     time_unit, per_ms = unit_of_time(measured)
     judged = measured.baseline.scenario.driver == BUILT_IN
     columns = [
@@ -94,13 +96,12 @@ def summarize(measured: Measured, core: Core | None = None) -> Summary:
         *_estimates(records, notes),
     ]
     untrained = [UNTRAINED] if core is not None and core.untrained else []
-    warnings = [f"{record.variant}: {warning}" for record in records for warning in record.warnings]
     return Summary(
         tuple(record.variant for record in records),
         tuple(_role(record, measured) for record in records),
         tuple(columns),
         tuple(notes.texts),
-        (*untrained, *warnings),
+        (*untrained, *_warnings(records)),
     )
 
 
@@ -222,6 +223,11 @@ def unit_of_time(measured: Measured) -> tuple[str, float]:
     return ("ms", 1.0) if slowest >= 1 else ("µs", 1000.0)
 
 
+def unit_of_size(sizes_bytes: Iterable[int]) -> tuple[str, int]:
+    """The unit that sizes beside each other are shown in, and its bytes."""
+    return ("MB", MB) if max(sizes_bytes) >= 10 * MB else ("kB", KB)
+
+
 def aligned(values: Iterable[float | None]) -> list[str]:
     """Numbers of one column with as many decimals as the smallest needs for three digits, so that points line up.
 
@@ -275,6 +281,20 @@ def _role(record: Measurement, measured: Measured) -> str:
     roles = ["unpruned" if record.variant == "baseline" else "baseline"] if record is measured.baseline else []
     loads = [record.scenario.name] * (record.scenario != ALONE)
     return ", ".join(roles + ["default"] * (record.variant == measured.default) + loads)
+
+
+def _warnings(records: Sequence[Measurement]) -> Iterator[str]:
+    """Warnings that differ in their numbers only are one, from the least number to the greatest."""
+    alike: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    for record in records:
+        for warning in record.warnings:
+            alike.setdefault(tuple(NUMBER.split(warning)), []).append((record.variant, warning))
+    for words, found in alike.items():
+        each = zip(*(map(float, NUMBER.findall(warning)) for _, warning in found), strict=True)
+        ranges = [f"{min(one):g}" if min(one) == max(one) else f"{min(one):g} to {max(one):g}" for one in each]
+        text = "".join(word + number for word, number in zip(words, [*ranges, ""], strict=True))
+        every = len(found) == len(records) > 1
+        yield f"{'all variants' if every else ', '.join(variant for variant, _ in found)}: {text}"
 
 
 def _accuracies(found: Sequence[Accuracy | None], notes: _Notes) -> list[Column]:

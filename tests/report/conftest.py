@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeprune.bundle import Core, LayerPlan, Split, Task, Variant
+from edgeprune.decisions import Predicted, TriedPlan
 from edgeprune.metrics import Interval, wilson
+from edgeprune.report.source import Source
 from edgeprune.results import Accuracy, Energy, Environment, Layer, Measured, Measurement
+from edgeprune.roofline import Limit
 from edgeprune.tensor import TensorSpec
 
 LAYERS = (("conv1", "Conv"), ("conv2", "Conv"), ("fc1", "Gemm"), ("fc2", "Gemm"))
@@ -43,7 +47,7 @@ def record(
         "speedup": None if variant == "baseline" else Interval(0.11 / median_ms, 0.108 / median_ms, 0.113 / median_ms),
         "peak_memory_bytes": 9_400_000,
         "energy": Energy(None, None, "no powercap zone, no hwmon sensor: a virtual machine rarely has one"),
-        "layers": tuple(Layer(name, op, precision, precision) for name, op in LAYERS),
+        "layers": tuple(Layer(name, op, precision, precision, ms=median_ms / 5) for name, op in LAYERS),
         "measured_at": "2026-09-14T08:31:05Z",
     }
     return Measurement(**{**fields, **values})  # type: ignore[arg-type]
@@ -94,7 +98,20 @@ def measured() -> Measured:
 @pytest.fixture
 def core() -> Core:
     """The bundle those measurements would belong to."""
-    plan = tuple(LayerPlan(name, op, f"{name}.weight", "int8") for name, op in LAYERS)
+    floats = tuple(LayerPlan(name, op, f"{name}.weight", "fp32", weights=5_000) for name, op in LAYERS)
+    eights = tuple(dataclasses.replace(one, precision="int8", weight_bits=8.0) for one in floats)
+    mixed = (*eights[:2], dataclasses.replace(eights[2], weight_bits=4.5), floats[3])
+    by_precision = {"fp32": floats, "int8": eights}
+    variants = [
+        Variant(
+            name,
+            *name.split("-"),
+            {"model": f"variants/{name}/model.onnx"},
+            {},
+            mixed if name == "tensorrt-int8" else by_precision[name.split("-")[1]],
+        )
+        for name in ("ort-fp32", "ort-int8", "openvino-fp32", "openvino-int8", "tensorrt-int8")
+    ]
     return Core(
         model="cnn",
         target="cpu",
@@ -102,8 +119,8 @@ def core() -> Core:
         outputs=(TensorSpec("y", "float32", ("batch", 10)),),
         task=Task("classification", ("top1",)),
         untrained=False,
-        baseline=Variant("baseline", "ort", "fp32", {"model": "baseline/model.onnx"}, {}, ()),
-        variants=(Variant("ort-int8", "ort", "int8", {"model": "variants/ort-int8/model.onnx"}, {}, plan),),
+        baseline=Variant("baseline", "ort", "fp32", {"model": "baseline/model.onnx"}, {}, floats),
+        variants=tuple(variants),
         splits={
             "train": Split("digits:all[0:997]", 997, "ab" * 32),
             "calibrate": Split("digits:all[0:200]", 200, "cd" * 32),
@@ -125,3 +142,28 @@ def core() -> Core:
         recipe={"model": "cnn", "data": {"name": "digits"}, "prune": {"pruner": "magnitude", "keep": 0.5}},
         sha256={},
     )  # fmt: skip
+
+
+@pytest.fixture
+def predicted() -> Predicted:
+    """What every layer's precision was predicted to cost."""
+    return Predicted(
+        "curvature", {f"{name}.weight": {"int8": 1e-6 * i, "int4": 1e-4 * i} for i, (name, _) in enumerate(LAYERS)}
+    )
+
+
+@pytest.fixture
+def source(measured, core, predicted) -> Source:
+    """All of it as a report finds it, with the limits of a machine."""
+    limit = Limit(0.01, 40_000, 12_000, "memory")
+    baseline, *others = [
+        dataclasses.replace(one, limit=limit if one.samples else None)
+        for one in (measured.baseline, *measured.measurements)
+    ]
+    measured = dataclasses.replace(measured, baseline=baseline, measurements=tuple(others))
+    tried = (
+        TriedPlan(False, 2e-3, 2.31, 21_000, {"int4": 4}),
+        TriedPlan(True, 1e-4, 0.42, 44_720, {"int4": 1, "int8": 2, "fp32": 1}),
+        TriedPlan(False, 1e-6, 0.11, 131_000, {"fp32": 4}),
+    )
+    return Source(measured, core, Path("build/cnn/measured.json"), predicted, tried)

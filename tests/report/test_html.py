@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from html.parser import HTMLParser
 
-import pytest
-
-from edgeprune.errors import OutputError
-from edgeprune.report.html import render, save
+from edgeprune.report.html import FEW, render
+from edgeprune.report.source import Source
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -39,9 +36,13 @@ class Page(HTMLParser):
         self.text += data
 
 
+def rendered(*bundles):
+    return render([Source(measured, core) for core, measured in bundles])
+
+
 def parsed(*bundles):
     page = Page()
-    page.feed(render(bundles))
+    page.feed(rendered(*bundles))
     page.close()
     assert page.open == []
     return page
@@ -51,7 +52,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_runs_nothing(measured, core):
     page = parsed((core, measured))
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert all(address.startswith("#") for address in page.addresses)
-    assert not re.search(r"url\(|@import", render([(core, measured)]).split("</style>")[0])
+    assert not re.search(r"url\(|@import", rendered((core, measured)).split("</style>")[0])
 
 
 def test_the_page_says_what_the_terminal_says_and_more(measured, core):
@@ -73,7 +74,7 @@ def test_the_page_says_what_the_terminal_says_and_more(measured, core):
 
 
 def test_every_note_that_a_cell_points_to_is_there(measured, core):
-    page = render([(core, measured), (None, measured)])
+    page = rendered((core, measured), (None, measured))
     ids = re.findall(r'id="(note-\d+-\d+)"', page)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#(note-\d+-\d+)"', page)) <= set(ids)
@@ -83,8 +84,8 @@ def test_names_from_elsewhere_cannot_become_markup(measured, core):
     hostile = "<img src=x onerror=alert(1)>"
     layer = dataclasses.replace(measured.measurements[3].layers[2], name=hostile, reason="</table><b>")
     variant = dataclasses.replace(measured.measurements[3], layers=(layer,), warnings=(hostile,))
-    page = render(
-        [(dataclasses.replace(core, command=hostile), dataclasses.replace(measured, measurements=(variant,)))]
+    page = rendered(
+        (dataclasses.replace(core, command=hostile), dataclasses.replace(measured, measurements=(variant,)))
     )
     assert "<img" not in page
     assert hostile.replace("<", "&lt;").replace(">", "&gt;") in page
@@ -96,11 +97,12 @@ def test_measurements_without_a_bundle_make_a_page_too(measured):
     assert "cnn for cpu" in page.text
 
 
-def test_a_bundle_of_which_nothing_was_timed_makes_a_page_without_plots(measured, core):
+def test_a_bundle_of_which_nothing_was_timed_makes_a_page_without_plots_of_time(measured, core):
     device = measured.measurements[-1]
     never = dataclasses.replace(measured.baseline, samples_ms=(), unmeasured="no device", environment=None, layers=())
     page = parsed((core, dataclasses.replace(measured, baseline=never, measurements=(device,), default=device.variant)))
-    assert "svg" not in page.tags
+    assert "Accuracy against latency" not in page.text
+    assert "How latency spreads" not in page.text
     assert "not measured: no device" in page.text
 
 
@@ -116,34 +118,61 @@ def test_a_page_without_a_default_variant_says_so(measured, core):
 
 
 def test_the_page_of_the_same_measurements_is_the_same(measured, core):
-    assert render([(core, measured)]) == render([(core, measured)])
+    assert rendered((core, measured)) == rendered((core, measured))
 
 
 def test_it_suits_dark_pages_phones_and_paper(measured, core):
-    page = render([(core, measured)])
+    page = rendered((core, measured))
     assert "prefers-color-scheme: dark" in page
     assert 'name="viewport"' in page
     assert "@media print" in page
 
 
-def test_a_page_is_written_whole_with_its_folder(tmp_path):
-    save("<p>", tmp_path / "new" / "report.html")
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(OutputError, match=r"report\.html: cannot be written \(Permission denied\)"):
-        save("<p>", tmp_path / "report.html")
-
-
-def test_a_file_where_a_folder_should_be_is_told(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written"):
-        save("<p>", tmp_path / "file" / "report.html")
-
-
 def test_the_epochs_before_and_after_pruning_are_told(measured, core):
     trained = dataclasses.replace(core, recipe=core.recipe | {"train": {"epochs": 30}})
-    assert "the baseline: trained 30 epochs" in parsed((trained, measured)).text
+    assert "The baseline: trained 30 epochs" in parsed((trained, measured)).text
+
+
+def test_what_fell_back_is_a_table_with_reasons(source):
+    page = parsed((source.core, source.measured))
+    assert "What fell back, and why" in page.text
+    assert "no 8-bit kernel for this shape" in page.text
+    assert "tensorrt-int8 tells what was meant, not what ran: no device." in page.text
+
+
+def test_every_plot_is_there_and_every_wide_box_can_be_reached_by_keyboard(source):
+    page = render([source])
+    assert page.count("<svg") == page.count("<figure>") == page.count('role="img"') == 8
+    assert page.count('class="scroll"') == page.count('class="scroll" role="region" tabindex="0" aria-label=')
+
+
+def test_plans_hashes_and_seeds_are_told(source):
+    page = parsed((source.core, source.measured)).text
+    assert "seed" in page
+    tried = render([source])
+    assert "1 in int4, 2 in int8, 1 in fp32" in tried
+    assert "2.31" in tried
+
+
+def test_a_page_about_many_tells_what_can_be_compared_and_where_the_rest_is(source):
+    page = render([source] * (FEW + 1))
+    assert page.count("<svg") == 1
+    assert "report.html that lies in its folder" in page
+    assert "no 8-bit kernel for this shape" in page
+    assert render([source] * 2).count("<svg") == 8 * 2 + 1
+
+
+def test_unlike_measurements_stand_in_tables_of_their_own(source):
+    environment = dataclasses.replace(source.measured.baseline.environment, machine="another")
+    baseline = dataclasses.replace(source.measured.baseline, environment=environment)
+    other = dataclasses.replace(source.measured, baseline=baseline)
+    page = render([source, dataclasses.replace(source, measured=other)])
+    assert "<h3>another, 1 thread</h3>" in page
+    assert page.count('<th scope="col">bundle</th>') == 2
+
+
+def test_bundles_judged_by_other_samples_or_metrics_are_not_in_one_plot(source):
+    other = dataclasses.replace(source.core.splits["report"], sha256="99" * 32)
+    core = dataclasses.replace(source.core, splits=source.core.splits | {"report": other})
+    assert "2 bundles on digits" in render([source, source])
+    assert "2 bundles on digits" not in render([source, dataclasses.replace(source, core=core)])
