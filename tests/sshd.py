@@ -91,7 +91,7 @@ def _await(server: Server) -> None:
 
 @contextmanager
 def cut_after(count: int, port: int) -> Iterator[tuple[int, list[int]]]:
-    """A way to a port that breaks for good once `count` bytes went up through it; the list counts them, per connection."""
+    """A way to a port; each connection breaks once `count` bytes went up through it. The list counts them."""
     listener = socket.create_server(("127.0.0.1", 0))
     sent: list[int] = []
 

@@ -24,6 +24,7 @@ LAYERS = (
     ("worker",),
     ("bench", "doctor"),
     ("pipeline",),
+    ("lab",),
     ("api",),
     ("__init__",),
     ("cli",),

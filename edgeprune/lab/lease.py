@@ -37,26 +37,32 @@ class Lease:
         self._process = self._transport.start(
             [self._transport.python, "-c", inspect.getsource(keeper), ".", who(datetime.now(timezone.utc))]
         )
-        expired = threading.Timer(max(self._wait_s, 0.001), self._process.kill)
-        busy = ""
         try:
-            while (line := self._line()) != "held":
-                if not line:
-                    raise DeviceError(f"{self._name}: {busy}" if busy else f"{self._name}: {self._last_words()}")
-                if not line.startswith("busy "):
-                    raise DeviceError(f"{self._name}: its keeper said {line[:80]!r}, which is no answer")
-                busy = f"in use by {line.removeprefix('busy ')}: wait, or end that"
-                self._waiting(busy)
-                if not expired.is_alive():
-                    expired.start()
+            self._await(self._process)
         except BaseException:
             self._process.kill()
             self._process.wait()
             raise
-        finally:
-            expired.cancel()
         threading.Thread(target=self._beat, daemon=True).start()
         return self
+
+    def _await(self, process: Process) -> None:
+        """Until it is held; the time begins when another is found to hold it."""
+        expired = threading.Timer(self._wait_s, process.kill)
+        expired.daemon = True
+        busy = ""
+        try:
+            while (line := self._line()) != "held":
+                if not line:
+                    raise DeviceError(f"{self._name}: {busy or self._last_words()}")
+                if not line.startswith("busy "):
+                    raise DeviceError(f"{self._name}: its keeper said {line[:80]!r}, which is no answer")
+                if not busy:
+                    expired.start()
+                busy = f"in use by {line.removeprefix('busy ')}: wait, or end that"
+                self._waiting(busy)
+        finally:
+            expired.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

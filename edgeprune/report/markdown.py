@@ -20,10 +20,10 @@ def table(bundles: Sequence[tuple[str, Measured]]) -> str:
         remarks += [f"{name}: {_plain(text)}" for text in told if text]
         if not lines:
             titles = ["model", "variant", *(column.title for column in summarized.columns)]
-            lines = [_row(titles), _row(["---", "---", *["--:"] * len(summarized.columns)])]
+            lines = [row(titles), row(["---", "---", *["--:"] * len(summarized.columns)])]
         for index, (variant, role) in enumerate(zip(summarized.names, summarized.roles, strict=True)):
             cells = [_cell(column.cells[index], column.unit, numbers) for column in summarized.columns]
-            lines.append(_row([name, f"{variant} ({role})" if role else variant, *cells]))
+            lines.append(row([name, f"{variant} ({role})" if role else variant, *cells]))
     lines += ["", *(f"{number}. {_plain(note)}" for number, note in enumerate(notes, start=1))]
     lines += ["", *(f"- {remark}" for remark in remarks)]
     return "\n".join(lines) + "\n"
@@ -42,7 +42,8 @@ def _cell(cell: Cell, unit: str, numbers: Sequence[int]) -> str:
     return text + (f" ({numbers[cell.note - 1]})" if cell.note else "")
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """A line of a table."""
     return f"| {' | '.join(_plain(cell) for cell in cells)} |"
 
 

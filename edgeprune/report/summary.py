@@ -301,6 +301,8 @@ def _percentile(record: Measurement, q: float, text: str, notes: _Notes) -> Cell
 
 
 def _untimed(record: Measurement) -> str:
+    if record.environment is not None and record.environment.emulated:
+        return f"not reported: {record.unmeasured}"
     return f"not measured: {record.unmeasured or 'no run was timed'}"
 
 

@@ -130,7 +130,8 @@ class SshTransport:
             file.seek(sent)
             self._shell(
                 f"cat >>{blob}.partial || exit 74; s=$(sha256sum <{blob}.partial);"
-                f' if [ "${{s%% *}}" != {name} ]; then rm -f {blob}.partial; echo "other bytes arrived" >&2; exit 65; fi;'
+                f' if [ "${{s%% *}}" != {name} ]; then'
+                f" rm -f {blob}.partial; echo 'other bytes arrived' >&2; exit 65; fi;"
                 f" mv -f {blob}.partial {blob} && {place}",
                 stdin=file,
             )

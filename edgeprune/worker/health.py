@@ -1,4 +1,4 @@
-"""How a device is right now, as one line of JSON: `python -m edgeprune.worker.health METER...`; standard library only."""
+"""How a device is right now, as a line of JSON: `python -m edgeprune.worker.health METER...`; standard library only."""
 
 from __future__ import annotations
 

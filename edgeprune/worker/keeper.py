@@ -1,6 +1,6 @@
 """Hold a device for one collector, and leave nothing behind: started on the device, standard library only.
 
-`python keeper.py WORK HOLDER`. Only one keeper holds a device at a time; others say `busy HOLDER` and wait. The one that
+`python keeper.py WORK HOLDER`. One keeper holds a device at a time; others say `busy HOLDER` and wait. The one that
 holds it says `held`, and then obeys a line at a time: `beat` (its collector lives), `clear` (end what runs in the work
 folder and remove it, but for `blobs/`, where files lie under their hashes) and `release` (remove all of it and end).
 Where the collector dies, or is silent for SILENCE_S, what runs is ended at once; the folder is kept for KEEP_S, so that

@@ -22,7 +22,7 @@ from edgeprune.transport.transport import PACKAGE, WORK, Transport
 from edgeprune.worker.client import Client
 from tests.sshd import Server, serving
 
-NAMES = ("a.npz", "deep/folder/a.npz", "with space/it's $HOME `id` \"quoted\";&|.npz", "-rf.npz", "ünï.npz", "a\nb.npz")
+NAMES = ("a.npz", "deep/folder/a.npz", 'with space/it\'s $HOME `id` "quoted";&|.npz', "-rf.npz", "ünï.npz", "a\nb.npz")
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,8 @@ def test_a_device_is_free_and_clean_soon_after_its_collector_was_killed(make, tm
         pytest.skip("a simulated device lives in the process of its collector")
     code = (
         "import sys, time; from pathlib import Path\n"
-        f"from edgeprune.transport.ssh import Host, SshTransport; from edgeprune.transport.local import LocalTransport\n"
+        "from edgeprune.transport.ssh import Host, SshTransport\n"
+        "from edgeprune.transport.local import LocalTransport\n"
         f"from edgeprune.lab.lease import Lease\n{making(transport)}\n"
         f"lease = Lease(t, 'one'); lease.__enter__(); t.push(Path({str(package)!r}), {PACKAGE!r})\n"
         "p = t.start([t.python, '-c', 'import os, time; print(os.getpid(), flush=True); time.sleep(600)'])\n"
