@@ -55,22 +55,25 @@ def make_keys(folder: Path, address: str, port: int) -> Server:
 
 
 @contextmanager
-def serving(folder: Path, *, address: str = "127.0.0.1", before: Sequence[str] = ()) -> Iterator[Server]:
-    """Run a server; `before` are words in front of it, as `ip netns exec NAME`."""
+def serving(
+    folder: Path, *, address: str = "127.0.0.1", before: Sequence[str] = (), root: Path = Path("/")
+) -> Iterator[Server]:
+    """Run a server; `before` are words in front of it, as `ip netns exec NAME`; `root` is what it sees as `/`."""
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         pytest.skip("no sshd here: apt-get install openssh-server")
+    seen = Path("/") / folder.relative_to(root)
     folder.mkdir(parents=True, exist_ok=True)
     server = make_keys(folder, address, free_port())
-    Path("/run/sshd").mkdir(exist_ok=True)
+    (root / "run/sshd").mkdir(exist_ok=True)
     lines = [
-        f"Port {server.port}", f"ListenAddress {address}", f"HostKey {folder}/host", "PidFile none",
-        f"AuthorizedKeysFile {folder}/authorized", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
+        f"Port {server.port}", f"ListenAddress {address}", f"HostKey {seen}/host", "PidFile none",
+        f"AuthorizedKeysFile {seen}/authorized", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
         "UsePAM no", "StrictModes no", "PermitRootLogin yes", "Subsystem sftp internal-sftp",
     ]  # fmt: skip
     (folder / "sshd_config").write_text("\n".join(lines) + "\n")
     log = (folder / "log").open("w")
-    process = subprocess.Popen([*before, program, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+    process = subprocess.Popen([*before, program, "-D", "-e", "-f", str(seen / "sshd_config")], stderr=log)
     try:
         _await(server)
         yield server

@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -85,11 +85,15 @@ class Run:
     """Jobs by state."""
 
 
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
 class Journal:
     """The journal of a folder; threads and processes may use it at once, for each does so through its own connection."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+    def __init__(self, folder: Path, *, now: Callable[[], str] = _now) -> None:
+        self._path, self._now = folder / FILE, now
         self._locks: list[int] = []
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +127,7 @@ class Journal:
                 db.execute(f"UPDATE job SET state = ? WHERE run = ? AND state IN ({marks})", (QUEUED, run, *states))
                 db.execute("UPDATE run SET ended_at = NULL WHERE id = ?", (run,))
                 return run
-            cursor = db.execute("INSERT INTO run (plan, started_at) VALUES (?, ?)", (plan, _now()))
+            cursor = db.execute("INSERT INTO run (plan, started_at) VALUES (?, ?)", (plan, self._now()))
             run = int(cursor.lastrowid or 0)
             rows = [(run, job.device, job.target, job.bundle, job.name) for job in jobs]
             db.executemany("INSERT INTO job (run, device, target, bundle, name) VALUES (?, ?, ?, ?, ?)", rows)
@@ -143,16 +147,16 @@ class Journal:
     def finish(self, run: int, job: Job, measured: Measured, seconds: float) -> None:
         """Keep what was measured, and with it that the job is done."""
         blob = zlib.compress(_MEASURED.dump_json(measured), COMPRESSION)
-        self._end(run, job, (DONE, "", seconds, _now(), blob))
+        self._end(run, job, (DONE, "", seconds, self._now(), blob))
 
     def fail(self, run: int, job: Job, reason: str, seconds: float) -> None:
         """Keep why nothing was measured."""
-        self._end(run, job, (FAILED, reason, seconds, _now(), None))
+        self._end(run, job, (FAILED, reason, seconds, self._now(), None))
 
     def end(self, run: int) -> None:
         """Nothing more is to be done in a run."""
         with self._open() as db:
-            db.execute("UPDATE run SET ended_at = ? WHERE id = ?", (_now(), run))
+            db.execute("UPDATE run SET ended_at = ? WHERE id = ?", (self._now(), run))
 
     def runs(self) -> list[Run]:
         """Every run, the first first."""
@@ -248,7 +252,3 @@ class Journal:
                     yield db
             except sqlite3.OperationalError as error:
                 raise OutputError(f"{self._path}: {error}: make room, or check its permissions") from error
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

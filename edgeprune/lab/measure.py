@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,11 @@ FLOAT_DB, QUANTIZED_DB = 40.0, 6.0
 wrong by half of what it says; below that it is another network.
 """
 ON_HOST = "measured on the host"
+UNTIMED: dict[str, Any] = {
+    "restarts": 1, "seconds": 1e-3, "rounds": 1, "least": 1, "most": 1, "warm_min_s": 0.0, "warm_max_s": 1e-3,
+    "energy_s": 0.0,
+}  # fmt: skip
+"""Settings where no time says anything, for what is left to be found out."""
 EMULATED, SIMULATED = "emulated", "simulated"
 
 
@@ -37,6 +43,8 @@ EMULATED, SIMULATED = "emulated", "simulated"
 class Checked:
     """What a device answered to the samples of a bundle."""
 
+    emulated: bool
+    """Whether it says that its instructions are translated."""
     faults: dict[str, str]
     """By variant, what is wrong with its answers."""
     warnings: dict[str, str]
@@ -49,9 +57,9 @@ def check_itself(bundle: Bundle, way: Transport, evidence: Path, *, threads: int
     opened is no fault: measuring it says why.
     """
     way.push(bundle.root / SAMPLES, SAMPLES)
-    checked = Checked({}, {})
-    client: Client | None = None
+    client: Client | None = Client(way, "self-check", timeout_s=timeout_s)
     try:
+        checked = Checked(bool(client.ask("probe")["environment"]["emulated"]), {}, {})
         for variant in _every(bundle):
             for role, path in bundle.files(variant).items():
                 way.push(path, variant.files[role])
@@ -115,6 +123,8 @@ def measure_on(
     threads = settings.threads or target.threads
     checked = check_itself(bundle, way, evidence, threads=threads, timeout_s=settings.timeout_s)
     splits = [split] if split is not None else [EvalSplit("samples", lambda: _samples(bundle), None)]
+    if checked.emulated or instance.device.emulated:
+        settings = replace(settings, **UNTIMED)
     settings = replace(settings, judged=split is not None)
     records = measure(bundle, target, splits, settings, transport=way, progress=progress)
     baseline, *found = (_told(instance, one, checked) for one in (records[0], *records[1]))

@@ -85,9 +85,8 @@ def latest(found: Iterable[Row]) -> list[Row]:
     for one in found:
         last[one.device, one.model, one.variant] = one
     measured = {(one.device, one.model): one.run for one in last.values() if one.variant}
-    return [
-        one for one in last.values() if one.variant or measured.get((one.device, one.model), 0) < one.run
-    ]  # a failure that was put right is no news
+    news = (one for one in last.values() if one.variant or measured.get((one.device, one.model), 0) < one.run)
+    return sorted(news, key=lambda one: (one.device, one.model))  # and a failure that was put right is none
 
 
 def _of(record: Record, measured: Measured) -> Iterator[Row]:
@@ -168,11 +167,18 @@ def _differences(one: Row, other: Row) -> Iterator[tuple[str, str, str]]:
         yield "state", one.state, other.state
     if _apart(one, other):
         yield "p50 ms", f"{one.p50_ms:.4g}", f"{other.p50_ms:.4g} ({other.p50_ms / one.p50_ms:.2f}x)"  # type: ignore[operator]
-    if one.accuracy is not None and other.accuracy is not None and abs(one.accuracy - other.accuracy) > 1e-9:
+    if (judges := _judges(one)) != (others := _judges(other)):
+        yield "judged by", judges, others
+    elif one.accuracy is not None and other.accuracy is not None and abs(one.accuracy - other.accuracy) > 1e-9:
         yield "accuracy %", f"{100 * one.accuracy:.2f}", f"{100 * other.accuracy:.2f}"
     for name in ("precision", "fallbacks", "runtime", "machine"):
         if getattr(one, name) != getattr(other, name):
             yield name, str(getattr(one, name)), str(getattr(other, name))
+
+
+def _judges(one: Row) -> str:
+    """Accuracies are compared where these are equal."""
+    return f"{one.metric} of {one.samples} samples on the {one.judged_on}" if one.metric else "nothing"
 
 
 def _apart(one: Row, other: Row) -> bool:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeprune.errors import DeviceError
+from edgeprune.errors import DeviceError, MissingError
 from edgeprune.transport.transport import WORK, refuse_outside
 
 PACKAGE_ROOT = Path(__file__).parents[2]
@@ -56,17 +56,20 @@ class LocalTransport:
             raise DeviceError("this machine: the transport is closed")
         self._root.mkdir(parents=True, exist_ok=True)
         path = os.pathsep.join(filter(None, (str(PACKAGE_ROOT), os.environ.get("PYTHONPATH"))))
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            cwd=self._root,
-            env=os.environ | {"PYTHONPATH": path},
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                cwd=self._root,
+                env=os.environ | {"PYTHONPATH": path},
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise MissingError(f"this machine: {argv[0]}: cannot be run ({error.strerror})") from error
         self._started = [*(one for one in self._started if one.poll() is None), process]
         return process
 
