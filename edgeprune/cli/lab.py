@@ -188,9 +188,8 @@ def collect(
     output.show({"run": run, "rows": [asdict(one) for one in found]}, to_markdown(found), f"kept in {out}, run {run}")
     if failed:
         first = failed[0]
-        raise DeviceError(
-            f"{len(failed)} of {len(jobs)} jobs failed; the first: {first.job.device}: {first.reason} (again with --retry)"
-        )
+        told = f"{len(failed)} of {len(jobs)} jobs failed; the first: {first.job.device}: {first.reason}"
+        raise DeviceError(f"{told} (again with --retry)")
 
 
 @lab.command()

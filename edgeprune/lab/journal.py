@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import sqlite3
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -90,11 +91,13 @@ def _now() -> str:
 
 
 class Journal:
-    """The journal of a folder; threads and processes may use it at once, for each does so through its own connection."""
+    """The journal of a folder; threads and processes may use it at once."""
 
     def __init__(self, folder: Path, *, now: Callable[[], str] = _now) -> None:
         self._path, self._now = folder / FILE, now
         self._locks: list[int] = []
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._open() as db:
@@ -191,6 +194,10 @@ class Journal:
         for descriptor in self._locks:
             os.close(descriptor)
         self._locks = []
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
 
     def __enter__(self) -> Journal:
         return self
@@ -215,7 +222,7 @@ class Journal:
         values = [value for value in (run, device) if value is not None]
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         columns = "run, device, target, bundle, name, state, attempts, reason, seconds, at"
-        with self._open() as db:
+        with contextlib.closing(self._connected()) as db:  # its own, for whoever reads may write in between
             cursor = db.execute(
                 f"SELECT {columns}, {'measured' if with_blobs else 'NULL'} FROM job{condition}"
                 " ORDER BY run, device, name, bundle",
@@ -243,12 +250,18 @@ class Journal:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection and a transaction in it."""
-        with contextlib.closing(sqlite3.connect(self._path, timeout=60)) as db:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
+        """The connection, ours alone for a transaction: threads that wait for each other here need not try again."""
+        with self._lock:
             try:
-                with db:
-                    yield db
+                if self._db is None:
+                    self._db = self._connected()
+                with self._db:
+                    yield self._db
             except sqlite3.OperationalError as error:
                 raise OutputError(f"{self._path}: {error}: make room, or check its permissions") from error
+
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=60, check_same_thread=False)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing; a power cut may lose the last jobs, no more
+        return db

@@ -57,8 +57,9 @@ def check_itself(bundle: Bundle, way: Transport, evidence: Path, *, threads: int
     opened is no fault: measuring it says why.
     """
     way.push(bundle.root / SAMPLES, SAMPLES)
-    client: Client | None = Client(way, "self-check", timeout_s=timeout_s)
+    client: Client | None = None
     try:
+        client = Client(way, "self-check", timeout_s=timeout_s)
         checked = Checked(bool(client.ask("probe")["environment"]["emulated"]), {}, {})
         for variant in _every(bundle):
             for role, path in bundle.files(variant).items():

@@ -63,7 +63,7 @@ class Row:
         """The median in words, where there is none."""
         if self.p50_ms is not None:
             return f"{self.p50_ms:.4g}"
-        return f"not reported: {self.state}" if self.state in NOT_REPORTED else self.state
+        return f"not reported: {self.state}" if self.state in NOT_REPORTED else " ".join(self.state.split())
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -86,7 +86,7 @@ def latest(found: Iterable[Row]) -> list[Row]:
         last[one.device, one.model, one.variant] = one
     measured = {(one.device, one.model): one.run for one in last.values() if one.variant}
     news = (one for one in last.values() if one.variant or measured.get((one.device, one.model), 0) < one.run)
-    return sorted(news, key=lambda one: (one.device, one.model))  # and a failure that was put right is none
+    return sorted(news, key=lambda one: (one.device, one.model, one.run))  # and a failure that was put right is none
 
 
 def _of(record: Record, measured: Measured) -> Iterator[Row]:

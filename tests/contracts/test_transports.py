@@ -57,13 +57,13 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[]
         one.close()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_was_pushed_comes_back_whatever_it_is_called(make, tmp_path, name):
+def test_what_was_pushed_comes_back_whatever_it_is_called(make, tmp_path):
     transport = make()
-    (tmp_path / "one").write_bytes(os.urandom(200_000) + b"\x00\xff\r\n")
-    transport.push(tmp_path / "one", name)
-    transport.pull(name, tmp_path / "back")
-    assert (tmp_path / "back").read_bytes() == (tmp_path / "one").read_bytes()
+    for name in NAMES:
+        (tmp_path / "one").write_bytes(os.urandom(200_000) + b"\x00\xff\r\n")
+        transport.push(tmp_path / "one", name)
+        transport.pull(name, tmp_path / "back")
+        assert (tmp_path / "back").read_bytes() == (tmp_path / "one").read_bytes()
 
 
 def test_a_file_is_replaced_and_one_without_content_is_a_file(make, tmp_path):
@@ -92,11 +92,12 @@ def test_a_file_that_is_not_there_is_a_device_error_and_leaves_nothing(make, tmp
     assert not list(tmp_path.glob("back*"))
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../outside", "a/../../b"])
-def test_no_path_leads_out_of_the_devices_folder(make, tmp_path, name):
+def test_no_path_leads_out_of_the_devices_folder(make, tmp_path):
     (tmp_path / "one").write_bytes(b"x")
-    with pytest.raises(ValueError, match="leads out"):
-        make().push(tmp_path / "one", name)
+    transport = make()
+    for name in ("/etc/passwd", "../outside", "a/../../b"):
+        with pytest.raises(ValueError, match="leads out"):
+            transport.push(tmp_path / "one", name)
 
 
 def test_a_worker_answers_and_ends_with_its_input(make, package):

@@ -122,7 +122,7 @@ def test_runs_are_in_order_whatever_the_clock_does(tmp_path):
 def test_a_run_that_is_not_there_names_those_that_are(tmp_path):
     with Journal(tmp_path) as journal:
         journal.begin(JOBS, "")
-        with pytest.raises(UnknownNameError, match="unknown run .* '7': .*known: 1"):
+        with pytest.raises(UnknownNameError, match=r"unknown run .* '7': .*known: 1"):
             journal.known(7)
 
 
