@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import edgeprune
 from edgeprune.backends import LOAD
 from edgeprune.meters import METERS
 
-ROOT = Path(edgeprune.__file__).parent
+ROOT = Path(__file__).parents[1]
 ENTRIES = ("edgeprune.worker.__main__", "edgeprune.worker.health")
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every file in it, so that equal sources are equal bytes, which are sent once."""
@@ -23,10 +23,16 @@ def write_package(path: Path) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(_closure([*ENTRIES, *named])):
             _add(archive, file.relative_to(ROOT.parent).as_posix(), file.read_bytes())
-        version = edgeprune.__version__
+        version = _version()
         told = f"Metadata-Version: 2.1\nName: edgeprune\nVersion: {version}\n"
         _add(archive, f"edgeprune-{version}.dist-info/METADATA", told.encode())
     return path
+
+
+def _version() -> str:
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    return found.group(1)
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
