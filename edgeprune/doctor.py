@@ -24,6 +24,7 @@ EXTRAS = {
     "ort": ("onnxruntime",),
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt",),
+    "lab": ("distributed",),
 }
 """What each extra of pyproject.toml installs; a runtime's extra has the runtime's name."""
 SHARED_FOLDERS = {

@@ -16,6 +16,8 @@ from edgeprune.metrics import Interval, order_statistic_interval
 
 SCHEMA = 1
 MB = 1_000_000
+EMULATED, SIMULATED = "emulated", "simulated"
+"""What `unmeasured` says of a device whose times mean nothing."""
 
 # Samples that let a percentile be claimed at 99 % confidence with one outlier allowed: the binomial bound of LoadGen.
 SAMPLES_FOR_PERCENTILE = {50.0: 1, 90.0: 64, 95.0: 130, 99.0: 662, 99.9: 6636}

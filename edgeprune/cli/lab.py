@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeprune.cli.job_options import job_options
 from edgeprune.cli.output import Output, output_options
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def check(file: Path, devices: str, out: Path, output: Output) -> None:
 
     from edgeprune.errors import DeviceError
     from edgeprune.lab.check import check as check_
-    from edgeprune.lab.collect import DEVICES
+    from edgeprune.lab.connect import DEVICES
     from edgeprune.lab.inventory import read_lab
     from edgeprune.lab.pages import health_lines
 
@@ -144,6 +145,9 @@ def collect(
         raise click.UsageError("--again begins anew and --retry goes on: give one of them")
     if samples is None and (data is not None or metric is not None):
         raise click.UsageError("--data and --metric have no effect without --eval: devices answer no samples")
+    from edgeprune.registry import require
+
+    require("jinja2", "matplotlib", extra="compile")
     from dataclasses import asdict, replace
 
     from edgeprune.bench import Settings
@@ -190,6 +194,60 @@ def collect(
         first = failed[0]
         told = f"{len(failed)} of {len(jobs)} jobs failed; the first: {first.job.device}: {first.reason}"
         raise DeviceError(f"{told} (again with --retry)")
+
+
+@lab.command("compile")
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option("--targets", required=True, metavar="NAME,...", help="Device types.")
+@click.option("--scheduler", required=True, metavar="ADDRESS", help="Of Dask: tcp://127.0.0.1:8786, tls://HOST:8786.")
+@click.option("--tls-ca", type=click.Path(path_type=Path), metavar="FILE", help="Whose certificates are believed.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Our certificate.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="The key to it.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("build"), show_default=True)
+@click.option("--backend", "backends", multiple=True, metavar="NAME", help="Runtime; repeat for more.  [all]")
+@job_options("data", "recipe", "pruner", "keep", "precision", "epochs", "seed")
+@click.option("--max-drop", type=float, metavar="POINTS", help="Of accuracy that may be lost.  [1.0]")
+@click.option("--speed-only", is_flag=True, help="Leave the weights untrained; nothing is said of accuracy.")
+@output_options
+def compile_(
+    models: tuple[str, ...],
+    targets: str,
+    scheduler: str,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    out: Path,
+    backends: tuple[str, ...],
+    recipe: str | None,
+    speed_only: bool,
+    output: Output,
+    **options: Any,
+) -> None:
+    """Compile many models for many device types, on the hosts of a Dask cluster.
+
+    Each becomes a bundle, <out>/<model>-<target>, as `edgeprune compile` makes it. What cannot be compiled is told with
+    its reason, the others go on, and the command ends as the first failure would. Devices are touched by `lab collect`
+    alone. Anything but this machine is reached by TLS only, for who can talk to a scheduler can run code on its hosts.
+    """
+    from edgeprune.registry import require
+
+    require("distributed", extra="lab")
+    from dataclasses import asdict
+
+    from edgeprune.lab.spread import Tls, compile_many
+
+    tls = Tls(tls_ca, tls_cert, tls_key) if tls_ca and tls_cert and tls_key else None
+    with output.progress() as progress:
+        found = compile_many(
+            models, _names(targets), options, scheduler=scheduler, tls=tls, out=out, recipe=recipe,
+            backends=backends, speed_only=speed_only, progress=progress,
+        )  # fmt: skip
+    output.show(
+        [{**asdict(one), "bundle": str(one.bundle) if one.bundle else None, "error": one.reason} for one in found],
+        *(f"{one.model} for {one.target}: {one.bundle or 'no bundle'}{one.told}" for one in found),
+    )
+    if failed := [one.error for one in found if one.error is not None]:
+        raise failed[0]
 
 
 @lab.command()
@@ -268,10 +326,13 @@ def operators(
 
     Beside what each variant takes stands what the table foretold of it before.
     """
+    from edgeprune.registry import require
+
+    require("onnx_ir", extra="compile")
     from dataclasses import asdict, replace
 
     from edgeprune.bundle import open_bundle
-    from edgeprune.lab.collect import DEVICES
+    from edgeprune.lab.connect import DEVICES
     from edgeprune.lab.inventory import read_lab
     from edgeprune.lab.operators import operators_on
     from edgeprune.pipeline.operators import OperatorSettings

@@ -15,7 +15,7 @@ from typing import Protocol
 from edgeprune.bench import EvalSplit, Settings
 from edgeprune.bundle import Bundle
 from edgeprune.errors import DeviceError, EdgePruneError, InputError
-from edgeprune.lab.connect import held, limited, said, transport
+from edgeprune.lab.connect import DEVICES, held, limited, said, transport
 from edgeprune.lab.inventory import Instance
 from edgeprune.lab.journal import DONE, FAILED, Job, Journal
 from edgeprune.lab.lease import Lease
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 MOST_BACKOFF_S = 120.0
 COOLING_S = 5.0
 MOST_COOLING_S = 900.0
-EVIDENCE, DEVICES = "evidence", ".devices"
+EVIDENCE = "evidence"
 SENSELESS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 """What it comes to when answers hold other things than a worker's do."""
 

@@ -33,6 +33,8 @@ print(json.dumps({"python": sys.version_info[:3], "found": found}))
 """
 """Runs on any Python 3.8."""
 ANSWER_S = 60.0
+DEVICES = ".devices"
+"""In the folder of a lab's results, where devices lie that are in this machine."""
 
 
 def transport(device: Device, state: Path) -> Transport:

@@ -20,7 +20,7 @@ from edgeprune.pipeline.measure import evaluation, same_splits
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import Recipe, read_yaml, validated
-from edgeprune.results import Accuracy, Energy, Measured, Measurement, read_measured
+from edgeprune.results import EMULATED, SIMULATED, Accuracy, Energy, Measured, Measurement, read_measured
 from edgeprune.targets.target import Target
 from edgeprune.transport.transport import Transport
 from edgeprune.worker.client import Client
@@ -36,7 +36,6 @@ UNTIMED: dict[str, Any] = {
     "energy_s": 0.0,
 }  # fmt: skip
 """Settings where no time says anything, for what is left to be found out."""
-EMULATED, SIMULATED = "emulated", "simulated"
 
 
 @dataclass(frozen=True)

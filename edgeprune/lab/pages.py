@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from edgeprune.lab.check import Health
-from edgeprune.lab.journal import Run
-from edgeprune.lab.tables import Change
 from edgeprune.results import MB
+
+if TYPE_CHECKING:
+    from edgeprune.lab.check import Health
+    from edgeprune.lab.journal import Run
+    from edgeprune.lab.tables import Change
 
 
 def health_lines(health: Health) -> Iterator[RenderableType]:

@@ -12,13 +12,10 @@ from typing import Any
 
 from edgeprune.errors import OutputError
 from edgeprune.lab.journal import DONE, Journal, Record
-from edgeprune.lab.measure import EMULATED, SIMULATED
 from edgeprune.metrics import Interval
 from edgeprune.report.markdown import row as markdown_row
 from edgeprune.report.summary import aligned, deciding
-from edgeprune.results import MB, Measured, Measurement
-
-NOT_REPORTED = (EMULATED, SIMULATED)
+from edgeprune.results import EMULATED, MB, SIMULATED, Measured, Measurement
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Row:
         """The median in words, where there is none."""
         if self.p50_ms is not None:
             return f"{self.p50_ms:.4g}"
-        return f"not reported: {self.state}" if self.state in NOT_REPORTED else " ".join(self.state.split())
+        return f"not reported: {self.state}" if self.state in (EMULATED, SIMULATED) else " ".join(self.state.split())
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 
 from edgeprune.bundle import Core
 from edgeprune.metrics import Interval
-from edgeprune.results import MB, SAMPLES_FOR_PERCENTILE, Accuracy, Environment, Layer, Measured, Measurement
+from edgeprune.results import (
+    EMULATED,
+    MB,
+    SAMPLES_FOR_PERCENTILE,
+    SIMULATED,
+    Accuracy,
+    Environment,
+    Layer,
+    Measured,
+    Measurement,
+)
 
 KB = 1000
 ABSENT = "-"
@@ -301,7 +311,7 @@ def _percentile(record: Measurement, q: float, text: str, notes: _Notes) -> Cell
 
 
 def _untimed(record: Measurement) -> str:
-    if record.environment is not None and record.environment.emulated:
+    if record.unmeasured in (EMULATED, SIMULATED):
         return f"not reported: {record.unmeasured}"
     return f"not measured: {record.unmeasured or 'no run was timed'}"
 

@@ -28,7 +28,7 @@ from edgeprune.lab.collect import Collector, CollectSettings, planned
 from edgeprune.lab.inventory import read_lab
 from edgeprune.lab.journal import DONE, FAILED, FILE, Journal
 from edgeprune.results import read_measured
-from tests.sshd import Server, serving
+from tests.sshd import Server, free_port, serving
 
 pytestmark = pytest.mark.system
 
@@ -360,3 +360,55 @@ def test_the_collector_takes_less_than_5_ms_for_a_job_and_its_memory_stays_flat(
     )
     assert cpu / simulated_count < MOST_OVERHEAD_S
     assert late < early * 1.1 + 5e6
+
+
+@contextmanager
+def cluster(folder: Path, *words: str) -> Iterator[int]:
+    """A Dask scheduler and two workers on this machine; its port."""
+    port = free_port()
+    log = (folder / "cluster.log").open("w")
+    address = f"{'tls' if words else 'tcp'}://127.0.0.1:{port}"
+    dask = [sys.executable, "-m", "dask"]
+    environment = os.environ | {"EDGEPRUNE_CACHE": str(folder / "cache")}
+    commands = [
+        [*dask, "scheduler", "--protocol", address[:3], "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
+        [*dask, "worker", address, "--nworkers", "2", "--nthreads", "1", "--no-dashboard"],
+    ]
+    started = [
+        subprocess.Popen([*command, *words], stdout=log, stderr=log, cwd=folder, env=environment)
+        for command in commands
+    ]
+    try:
+        yield port
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(30)
+        log.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_many_models_are_compiled_for_many_targets_on_a_cluster(tmp_path, encrypted):
+    pytest.importorskip("distributed")
+    files: list[str] = []
+    if encrypted:
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=lab",
+             "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
+            cwd=tmp_path, check=True, capture_output=True,
+        )  # fmt: skip
+        cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+        files = ["--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key]
+    with cluster(tmp_path, *files) as port:
+        address = f"{'tls' if encrypted else 'tcp'}://127.0.0.1:{port}"
+        options = ["--scheduler", address, *[word.replace("-ca-file", "-ca") for word in files]]
+        done = lab(
+            "compile", "lenet5", "cnn", "nosuch", "--targets", "rpi5,jetson", "--epochs", 1, "--max-drop", 100,
+            *options, folder=tmp_path, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "nosuch for rpi5: no bundle: unknown model 'nosuch'" in " ".join(done.stdout.split())
+    made = {path.name: open_bundle(path) for path in (tmp_path / "build").iterdir()}
+    assert set(made) == {f"{model}-{target}" for model in ("lenet5", "cnn") for target in ("rpi5", "jetson-orin-nano")}
+    assert all(bundle.core.target in name for name, bundle in made.items())
