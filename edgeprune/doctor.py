@@ -25,6 +25,7 @@ EXTRAS = {
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt",),
     "loadgen": ("mlcommons-loadgen",),
+    "lab": ("distributed",),
 }
 """What each extra of pyproject.toml installs; a runtime's extra has the runtime's name."""
 SHARED_FOLDERS = {

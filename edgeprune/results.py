@@ -21,6 +21,8 @@ SCHEMA = 1
 MB = 1_000_000
 PASSING = frozenset({"load_average", "temperature_c", "clock_mhz", "throttled"})
 """Of an environment: what may be another from one minute to the next."""
+EMULATED, SIMULATED = "emulated", "simulated"
+"""What `unmeasured` says of a device whose times mean nothing."""
 
 # Samples that let a percentile be claimed at 99 % confidence with one outlier allowed: the binomial bound of LoadGen.
 SAMPLES_FOR_PERCENTILE = {50.0: 1, 90.0: 64, 95.0: 130, 99.0: 662, 99.9: 6636}

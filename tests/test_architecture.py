@@ -25,6 +25,7 @@ LAYERS = (
     ("bench", "doctor"),
     ("pipeline",),
     ("api",),
+    ("lab",),
     ("__init__",),
     ("cli",),
     ("__main__",),

@@ -64,9 +64,16 @@ class OperatorSettings:
 
 
 def time_operators(
-    bundle: Bundle, *, settings: OperatorSettings | None = None, progress: Progress = SILENT
+    bundle: Bundle,
+    *,
+    settings: OperatorSettings | None = None,
+    transport: Transport | None = None,
+    environment: Environment | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[LatencyTable, tuple[TimedVariant, ...]]:
     """Every operator of every variant, the baseline's first, as a table and one by one.
+
+    `transport` and `environment` are those of a device of the bundle's target; without, it is this machine.
 
     The runtime's own profile shares the latency of the whole network, which is timed without a profile in the same
     process, among the operators; so their sum is what an inference takes. A variant that cannot run here says why, and
@@ -74,8 +81,8 @@ def time_operators(
     none can run.
     """
     settings = settings or OperatorSettings()
-    target = local_target(bundle)
-    site = _Site(bundle, target.threads, settings, LocalTransport())
+    target = _target(bundle, here=transport is None)
+    site = _Site(bundle, target.threads, settings, transport or LocalTransport())
     site.push_inputs()
     named = {one.name: one for one in (bundle.core.baseline, *bundle.core.variants)}
     found, errors = [], []
@@ -94,11 +101,17 @@ def time_operators(
         for variant in found
         for one in variant.operators
     ]
-    return replace(_empty(target), entries=tuple(entries)), tuple(found)
+    return replace(_empty(target, environment), entries=tuple(entries)), tuple(found)
 
 
 def keep_operators(
-    bundle: Bundle, out: Path, *, settings: OperatorSettings | None = None, progress: Progress = SILENT
+    bundle: Bundle,
+    out: Path,
+    *,
+    settings: OperatorSettings | None = None,
+    transport: Transport | None = None,
+    environment: Environment | None = None,
+    progress: Progress = SILENT,
 ) -> tuple[Path, list[tuple[TimedVariant, Prediction | None]]]:
     """Time every operator and add them to `<out>/<target>/latency.csv`.
 
@@ -106,12 +119,14 @@ def keep_operators(
     cannot be added to is found before anything is measured: raises CorruptError where it is damaged or of another
     schema, InputError where it is of another environment, OutputError where it cannot be written.
     """
-    target = local_target(bundle)
+    target = _target(bundle, here=transport is None)
     path = out / target.name / FILE
     before = read_table(path) if path.exists() else None
     if before is not None:
-        before.merged(_empty(target))
-    measured, found = time_operators(bundle, settings=settings, progress=progress)
+        before.merged(_empty(target, environment))
+    measured, found = time_operators(
+        bundle, settings=settings, transport=transport, environment=environment, progress=progress
+    )
     try:
         write_table(measured if before is None else before.merged(measured), path)
     except OSError as error:
@@ -124,7 +139,7 @@ def operator_shares(
     bundle: Bundle, variant: Variant, *, settings: OperatorSettings, progress: Progress = SILENT
 ) -> dict[str, float]:
     """The share of an inference that each operator takes, by its name. Raises what the variant's worker raises."""
-    site = _Site(bundle, local_target(bundle).threads, settings, LocalTransport())
+    site = _Site(bundle, _target(bundle, here=True).threads, settings, LocalTransport())
     site.push_inputs()
     with progress.task("profile", settings.restarts) as task:
         restarts = site.restarted(variant, task)
@@ -132,17 +147,17 @@ def operator_shares(
     return {name: ms / sum(medians.values()) for name, ms in medians.items()}
 
 
-def local_target(bundle: Bundle) -> Target:
-    """What a bundle is for. Raises MissingError where that is not this machine."""
+def _target(bundle: Bundle, *, here: bool) -> Target:
+    """What a bundle is for. Raises MissingError where that must be this machine, and is not."""
     target = read_yaml(bundle.root / "target.yaml", Target)
-    if not target.local:
+    if here and not target.local:
         raise MissingError(f"{bundle.root}: is for {target.name}, which is not this machine: bench it there")
     return target
 
 
-def _empty(target: Target) -> LatencyTable:
-    """A table of this machine, in which nothing stands yet."""
-    environment = TypeAdapter(Environment).validate_python({**probe(), "threads": target.threads})
+def _empty(target: Target, environment: Environment | None) -> LatencyTable:
+    """A table of the device, or else of this machine, in which nothing stands yet."""
+    environment = environment or TypeAdapter(Environment).validate_python({**probe(), "threads": target.threads})
     return LatencyTable(target.name, environment.machine, environment.fingerprint(), ())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgeprune.bundle import Bundle
@@ -46,13 +46,20 @@ def check_out(bundles: Sequence[Bundle], out: Path, scenario: str = "") -> None:
 def keep(measured: Measured, bundle: Path, out: Path) -> Path:
     """Write `<out>/<target>[-<scenario>]/<bundle's folder>.json`, and the README anew. Raises OutputError."""
     path = _goal(out, bundle, measured.baseline.target, _named(measured.baseline.scenario))
+    keep_all([(path, measured)], out)
+    return path
+
+
+def keep_all(found: Iterable[tuple[Path, Measured]], out: Path) -> None:
+    """Write measurements to their paths, `<out>/<folder>/<name>.json`, and then the README. Raises OutputError."""
+    path = out
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(measured, path)
+        for path, measured in found:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(measured, path)
         (out / README).write_text(_readme(out), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror}): choose another --out") from error
-    return path
 
 
 def _named(scenario: Scenario) -> str:

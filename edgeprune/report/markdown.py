@@ -22,11 +22,11 @@ def table(bundles: Sequence[tuple[str, Measured]]) -> str:
         told = [conditions(measured), *summarized.remarks, *map(str, fallbacks(measured))]
         remarks += [f"{name}: {_plain(text)}" for text in told if text]
         titles = ("model", "variant", *(column.title for column in summarized.columns))
-        head = [_row(titles), _row(["---", "---", *["--:"] * len(summarized.columns)])]
+        head = [row(titles), row(["---", "---", *["--:"] * len(summarized.columns)])]
         lines = parts.setdefault(titles, head)
         for index, (variant, role) in enumerate(zip(summarized.names, summarized.roles, strict=True)):
             cells = [_cell(column.cells[index], column.unit, numbers) for column in summarized.columns]
-            lines.append(_row([name, f"{variant} ({role})" if role else variant, *cells]))
+            lines.append(row([name, f"{variant} ({role})" if role else variant, *cells]))
     lines = [line for part in parts.values() for line in (*part, "")][:-1]
     lines += ["", *(f"{number}. {_plain(note)}" for number, note in enumerate(notes, start=1))]
     lines += ["", *(f"- {remark}" for remark in remarks)]
@@ -46,7 +46,8 @@ def _cell(cell: Cell, unit: str, numbers: Sequence[int]) -> str:
     return text + (f" ({numbers[cell.note - 1]})" if cell.note else "")
 
 
-def _row(cells: Sequence[str]) -> str:
+def row(cells: Sequence[str]) -> str:
+    """A line of a table."""
     return f"| {' | '.join(_plain(cell) for cell in cells)} |"
 
 

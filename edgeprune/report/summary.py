@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from edgeprune.bundle import Core
 from edgeprune.energy_estimate import SOURCE
 from edgeprune.metrics import Interval
-from edgeprune.results import MB, SAMPLES_FOR_PERCENTILE, Accuracy, Environment, Layer, Measured, Measurement
+from edgeprune.results import (
+    EMULATED,
+    MB,
+    SAMPLES_FOR_PERCENTILE,
+    SIMULATED,
+    Accuracy,
+    Environment,
+    Layer,
+    Measured,
+    Measurement,
+)
 from edgeprune.scenario import ALONE, BUILT_IN
 
 KB = 1000
@@ -377,6 +387,8 @@ def _foretold_ms(record: Measurement) -> float | None:
 
 
 def _untimed(record: Measurement) -> str:
+    if record.unmeasured in (EMULATED, SIMULATED):
+        return f"not reported: {record.unmeasured}"
     unknown = record.foretold.how if record.foretold is not None and record.foretold.ms is None else ""
     told = f"not measured: {record.unmeasured or 'no run was timed'}"
     return f"{told}; not foretold: there is {unknown}" if unknown else told

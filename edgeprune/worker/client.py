@@ -15,6 +15,8 @@ from edgeprune.errors import DeviceError, EdgePruneError
 from edgeprune.transport.transport import Transport
 
 GRACE_S = 5.0
+MOST_LETTERS = 1 << 28
+"""Of one answer: more is no answer, and would fill our memory."""
 
 
 class Client:
@@ -50,18 +52,29 @@ class Client:
         watchdog = threading.Timer(self._timeout_s, self._expire)
         watchdog.start()
         try:
-            line = self._process.stdout.readline()
+            line = self._process.stdout.readline(MOST_LETTERS)
         finally:
             watchdog.cancel()
         if not line:
             raise self._ended("while it worked")
-        answer: dict[str, Any] = json.loads(line)
+        answer = self._parsed(line)
         if answer.pop("ok"):
             return answer
         kind = getattr(errors, answer["error"], None)
         if isinstance(kind, type) and issubclass(kind, EdgePruneError):
             raise kind(answer["message"])
         raise DeviceError(f"{self.name}: the worker failed: {answer['error']}: {answer['message']}")
+
+    def _parsed(self, line: str) -> dict[str, Any]:
+        """An answer; what comes from a device may be anything."""
+        with contextlib.suppress(ValueError, RecursionError):
+            answer = json.loads(line)
+            if isinstance(answer, dict) and (
+                answer.get("ok") is True or (answer.get("ok") is False and {"error", "message"} <= answer.keys())
+            ):
+                return {**answer, **({} if answer["ok"] else {"error": str(answer["error"])})}
+        self._process.kill()
+        raise DeviceError(f"{self.name}: the worker said {line.strip()[:60]!r}, which is no answer")
 
     def ask(self, command: str, **fields: Any) -> dict[str, Any]:
         """Give a command and wait for its answer."""

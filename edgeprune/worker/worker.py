@@ -113,14 +113,22 @@ class Worker:
     def predict(self, inputs: str, out: str) -> Answer:
         """Run every sample of an .npz file and write every output, [N, ...], to another."""
         runner = self._opened
-        size = _batch_size(runner.inputs)
-        counts, done = [], []
-        for feeds, valid in _batches(_load(inputs), runner.inputs):
-            counts.append(valid)
-            done.append(_rows(runner.infer(feeds), size, valid))
-        outputs: dict[str, Any] = {name: _joined([one[name] for one in done], name) for name in runner.output_names}
+        outputs, samples = self._outputs(runner, _load(inputs))
         np.savez(out, **outputs)
-        return {"samples": sum(counts)}
+        return {"samples": samples}
+
+    def check(self, samples: str, out: str) -> Answer:
+        """Run the inputs in an .npz file; say how far each output is, in dB, from the one of that name in the file.
+
+        The outputs go to another file.
+        """
+        runner = self._opened
+        arrays, names = _load(samples), {spec.name for spec in runner.inputs}
+        outputs, _ = self._outputs(runner, {name: array for name, array in arrays.items() if name in names})
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        np.savez(out, **outputs)
+        found = {name: _snr_db(arrays[name], array) for name, array in outputs.items() if name in arrays}
+        return {"snr_db": found, "finite": all(bool(np.isfinite(array).all()) for array in outputs.values())}
 
     def evidence(self) -> Answer:
         """What the runtime says it executed."""
@@ -161,6 +169,16 @@ class Worker:
             raise unknown("command", command, COMMANDS)
         return COMMANDS[command](self, **fields)
 
+    @staticmethod
+    def _outputs(runner: Runner, arrays: Feeds) -> tuple[dict[str, Any], int]:
+        """Every output [N, ...] by name, and N."""
+        size = _batch_size(runner.inputs)
+        counts, done = [], []
+        for feeds, valid in _batches(arrays, runner.inputs):
+            counts.append(valid)
+            done.append(_rows(runner.infer(feeds), size, valid))
+        return {name: _joined([one[name] for one in done], name) for name in runner.output_names}, sum(counts)
+
     @property
     def _opened(self) -> Runner:
         if self._runner is None:
@@ -179,6 +197,7 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
     "time": Worker.time,
     "drive": Worker.drive,
     "predict": Worker.predict,
+    "check": Worker.check,
     "evidence": Worker.evidence,
     "profile": Worker.profile,
     "bandwidth": Worker.bandwidth,
@@ -205,6 +224,15 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     serve(sys.stdin, answers)
+
+
+def _snr_db(reference: NDArray[Any], found: NDArray[Any]) -> float:
+    """10 log10 of the signal's energy over that of the difference; -300 for other shapes, 300 for no difference."""
+    if reference.shape != found.shape:
+        return -300.0
+    reference = reference.astype(np.float64)
+    signal, noise = float(np.sum(reference**2)), float(np.sum((reference - found) ** 2))
+    return float(np.clip(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-60)), -300, 300))
 
 
 def _load(path: str) -> dict[str, NDArray[Any]]:
