@@ -73,7 +73,7 @@ def accuracy_against_latency(measured: Measured) -> str | None:
         axes.margins(y=0.18)
         axes.grid(visible=True)
         _label(figure, axes, [(record.variant, latency, 100 * value.estimate) for record, latency, value in placed])
-        return _svg(figure)
+        return svg(figure)
 
 
 def latency_distribution(measured: Measured) -> str | None:
@@ -96,7 +96,7 @@ def latency_distribution(measured: Measured) -> str | None:
         axes.set_ylim(-0.25, len(timed))
         axes.set_xlabel(f"latency, {unit}")
         axes.grid(visible=True, axis="x")
-        return _svg(figure)
+        return svg(figure)
 
 
 def _label(figure: Figure, axes: Axes, points: Sequence[tuple[str, float, float]]) -> None:
@@ -146,7 +146,7 @@ def _hue(record: Measurement) -> str:
     return HUES.get(record.backend, SPARE_HUE) if record.variant != "baseline" else "#8a8f98"
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
     """The picture as an `<svg>` element that takes its ink, font and width from the page."""
     figure.patch.set_visible(False)
     for axes in figure.axes:

@@ -1,7 +1,7 @@
 """What a server could do that knows the trace: the best schedule of precisions, by dynamic programming.
 
 It may change at every request, without a hold and at no cost, so nothing that must decide as requests come can do
-better than it with the same service times. Those are what the fixed runs over the same trace took, second by second.
+better than it with the same service times.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.serving.replay import Replayed
+
 GRID = 256
 """Steps in which a backlog of up to twice the deadline is told apart; between them values are taken to run straight."""
+ENOUGH = 5
+"""Inferences in a second, to tell what they take in it."""
 ROUNDS = 9
 PENALTIES = (1e-2, 1e3)
 """What a miss may cost, in requests of the most precise rung."""
@@ -41,15 +45,22 @@ class Services:
         return found
 
 
-def services(runs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]], seconds: float) -> Services:
-    """From a run per rung, each (start, end) of its inferences [N]: means by second, of all where none began."""
-    count = max(1, int(np.ceil(seconds)))
-    table = np.zeros((len(runs), count))
-    for row, (start_s, end_s) in zip(table, runs, strict=True):
-        took_s = end_s - start_s
-        second = np.minimum(start_s.astype(np.int64), count - 1)
-        began = np.bincount(second, minlength=count)
-        row[:] = np.where(began, np.bincount(second, took_s, count) / np.maximum(began, 1), took_s.mean())
+def services(own: Replayed, fixed: Sequence[Replayed]) -> Services:
+    """Means by second: as the run that is judged took them itself, so that who knows the trace meets what it met.
+
+    Where it served too few with a rung in a second: as the run that had this rung fixed took them, and where that had
+    too few, its mean over all. `fixed` holds a run for each rung.
+    """
+    count = int(np.ceil(max(run.end_s[-1] for run in (own, *fixed))))
+    table = np.empty((len(fixed), count))
+    for rung, (row, run) in enumerate(zip(table, fixed, strict=True)):
+        row[:] = (run.end_s - run.start_s).mean()
+        for one in (run, own):
+            mine = one.rungs == rung
+            second = one.start_s[mine].astype(np.int64)
+            began = np.bincount(second, minlength=count)
+            took_s = np.bincount(second, (one.end_s - one.start_s)[mine], count)
+            row[began >= ENOUGH] = (took_s / np.maximum(began, 1))[began >= ENOUGH]
     return Services(table)
 
 

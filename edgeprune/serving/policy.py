@@ -187,9 +187,10 @@ def peak_ms(readings: Readings, ladder: Ladder, index: int, hold: int, sigmas: f
 def slack_ms(readings: Readings, ladder: Ladder) -> float:
     """How much a backlog grows by chance before the fastest rung clears it: so much, or more, once in e times.
 
-    In heavy traffic a backlog under load r, with f milliseconds of service each, is a Brownian motion with drift -(1 - r)
-    and variance c r f, which ever rises by x with probability exp(-2 (1 - r) x / (c r f)); c is the dispersion (Kingman,
-    The heavy traffic approximation in the theory of queues, 1965). Without end where even the fastest cannot keep up.
+    In heavy traffic a backlog under load r, with f milliseconds of service each, is a Brownian motion with drift
+    -(1 - r) and variance c r f, which ever rises by x with probability exp(-2 (1 - r) x / (c r f)); c is the dispersion
+    (Kingman, The heavy traffic approximation in the theory of queues, 1965). Without end where even the fastest cannot
+    keep up.
     """
     fast_ms = readings.slowdown * ladder[-1].service_ms
     load = readings.arrivals_per_s * fast_ms / MS

@@ -17,7 +17,7 @@ from edgeprune.measure.latency import time_runs
 from edgeprune.serving.arrivals import Arrivals
 from edgeprune.serving.policy import Ladder, Policy, Readings, Rung, place
 from edgeprune.serving.residency import Residency
-from edgeprune.serving.sampler import Sampler
+from edgeprune.serving.sampler import Sample, Sampler
 from edgeprune.serving.turns import Turns
 
 MS = 1e3
@@ -169,6 +169,11 @@ class AdaptiveRunner:
             self._count(index, arrived_s, start_s, end_s)
             return outputs
 
+    def restart(self, policy: Policy, hold: int) -> None:
+        """Begin anew with another policy, as if nothing had been served; what was opened and measured is kept."""
+        self._policy, self.hold = policy, hold
+        self._begin(self._residency.open(self._places[0]))
+
     @property
     def statistics(self) -> Statistics:
         """What was counted so far."""
@@ -183,6 +188,11 @@ class AdaptiveRunner:
             len(self._turns),
             self.resident_bytes,
         )
+
+    @property
+    def sample(self) -> Sample | None:
+        """What was last read of the machine, if it is."""
+        return self._sampler.latest if self._sampler is not None else None
 
     @property
     def resident_bytes(self) -> dict[str, int]:
@@ -276,7 +286,7 @@ class AdaptiveRunner:
         return [median(times) for times in found]
 
     def _readings(self, waited_ms: float, waiting: int) -> Readings:
-        sample = self._sampler.latest if self._sampler is not None else None
+        sample = self.sample
         known = (*sample.condition, sample.watts) if sample is not None else (None, None, None, None, False, None)
         return Readings(
             self._at,

@@ -97,18 +97,18 @@ class Capacity:
 
     def between(self, share: float) -> float:
         """More than the first, less than the second: 0 is the one, 1 the other, evenly in ratios."""
-        return self.precise * (self.fastest / self.precise) ** share
+        return self.precise * float((self.fastest / self.precise) ** share)
 
 
 def steady(capacity: Capacity, phase_s: float, random: np.random.Generator) -> Trace:
-    """A load that the most precise rung cannot bear, for two phases."""
-    return _joined("steady", random, phase_s, [(2.0, capacity.between(0.3), 1.0)])
+    """A load that the most precise rung cannot bear."""
+    return _joined("steady", random, phase_s, [(1.0, capacity.between(0.3), 1.0)])
 
 
 def step(capacity: Capacity, phase_s: float, random: np.random.Generator) -> Trace:
-    """Calm, overload, calm."""
-    calm = (1.0, CALM * capacity.precise, 1.0)
-    return _joined("step", random, phase_s, [calm, (1.0, capacity.between(0.5), 1.0), calm])
+    """Calm, then overload."""
+    phases = [(1.0, CALM * capacity.precise, 1.0), (1.0, capacity.between(0.5), 1.0)]
+    return _joined("step", random, phase_s, phases)
 
 
 def diurnal(capacity: Capacity, phase_s: float, random: np.random.Generator) -> Trace:
@@ -121,10 +121,9 @@ def diurnal(capacity: Capacity, phase_s: float, random: np.random.Generator) -> 
 
 
 def bursty(capacity: Capacity, phase_s: float, random: np.random.Generator) -> Trace:
-    """Calm and overload in turn, twice; under overload requests come in clumps of CLUMP on average."""
-    calm = (1.0, CALM * capacity.precise, 1.0)
+    """Calm between two bursts, in which requests come in clumps of CLUMP on average."""
     burst = (1.0, capacity.between(0.3), CLUMP)
-    return _joined("bursty", random, phase_s, [calm, burst, calm, burst])
+    return _joined("bursty", random, phase_s, [burst, (1.0, CALM * capacity.precise, 1.0), burst])
 
 
 GENERATED: dict[str, Callable[[Capacity, float, np.random.Generator], Trace]] = {
