@@ -39,15 +39,15 @@ from edgeprune.serving.contention import Contention
 from edgeprune.serving.policy import MS, most_accurate
 from edgeprune.serving.replay import Outputs, Replayed
 from edgeprune.serving.sampler import Sampler
-from edgeprune.serving.session import AdaptiveRunner
+from edgeprune.serving.session import AdaptiveRunner, Variant
 from edgeprune.serving.trace import GENERATED, Capacity, generate
 from edgeprune.worker.probe import probe
 
 PHASE = 400
 """Inferences of the most precise variant in a phase, at least."""
 MORE_MISSED, OF_ORACLE = 1.0, 0.6
-ROUNDS, BLOCK = 40, 25
-"""Of the overhead: so many turns of so many inferences."""
+TURNS = 1000
+"""Of an inference with and one without the session."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ class Pool:
         """Of all that was answered in a run."""
         rows = np.arange(len(run.answers)) % len(self.feeds)
         if self.judge is None:
-            same = [_choices(answer) == _choices(self.reference[row]) for answer, row in zip(run.answers, rows)]
+            same = [
+                _choices(answer) == _choices(self.reference[row]) for answer, row in zip(run.answers, rows, strict=True)
+            ]
             return float(np.mean(same))
         joined = {name: np.concatenate([answer[name] for answer in run.answers]) for name in run.answers[0]}
         judge = replace(self.judge, truth=self.judge.truth[rows])
@@ -95,15 +97,20 @@ def _singles(batches: Iterator[Feeds]) -> Iterator[Feeds]:
 
 
 def overhead_us(bundle: Bundle, session: AdaptiveRunner, feeds: Feeds) -> float:
-    """Of one `infer` of the session with its policy: the median difference to the runner inside it, over many turns."""
-    session.restart(most_accurate(), 50)
-    with load(bundle, session.rungs[0].name) as plain:
-        differences = [_block(lambda: session.infer(feeds)) - _block(lambda: plain.infer(feeds)) for _ in range(ROUNDS)]
-    return 1e3 * float(np.median(differences))
+    """Of one `infer` of a session with its policy, beyond that of the very runner in it: by turns, the median."""
+    precise, fast = (load(bundle, rung.name) for rung in (session.rungs[0], session.rungs[-1]))
+    variants = [Variant("precise", "fp32", None, lambda: precise), Variant("fast", "int8", None, lambda: fast)]
+    plain = {0: precise, 1: fast}
+    with AdaptiveRunner(variants, most_accurate(), feeds=feeds) as held:
+        differences = []
+        for _ in range(TURNS):
+            with_us = _us(lambda: held.infer(feeds))
+            differences.append(with_us - _us(lambda: plain[held.last.rung].infer(feeds)))
+    return float(np.median(differences))
 
 
-def _block(run: Callable[[], object]) -> float:
-    return float(np.median(time_runs(run, seconds=0, least=BLOCK, most=BLOCK)))
+def _us(run: Callable[[], object]) -> float:
+    return 1e3 * time_runs(run, seconds=0, least=1, most=1)[0]
 
 
 def measure(

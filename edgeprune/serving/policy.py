@@ -54,6 +54,8 @@ class Readings(NamedTuple):
     """Variance over mean of how many arrive: 1 for a Poisson process, more where they come in clumps."""
     slowdown: float = 1.0
     """What inferences took lately over the ladder's `service_ms`: above 1 where others use the processor."""
+    jitter: float = 0.0
+    """Variance of what inferences take, over the square of their mean: 0 where nothing disturbs them."""
     opening_ms: float = 0.0
     """What a change would have to wait for a variant that is not in memory."""
     cpu: float | None = None
@@ -138,7 +140,7 @@ class Limits:
         )
 
 
-def most_accurate(*, risk: float = 0.02, margin: float = 0.15, limits: Limits = Limits()) -> Policy:
+def most_accurate(*, risk: float = 0.05, margin: float = 0.1, limits: Limits = Limits()) -> Policy:
     """The most precise rung with which, as far as can be foreseen, no request misses its deadline.
 
     A change binds for `hold` requests, so a rung is taken only where the latency that it leads to until then, and while
@@ -166,8 +168,9 @@ def peak_ms(readings: Readings, ladder: Ladder, index: int, hold: int, sigmas: f
 
     With q requests waiting behind the first, which has waited w; s and f milliseconds of service; arrivals every g:
     request k ends after min(k, h) s + max(0, k - h) f. It came w (1 - (k - 1) / (q + 1)) ago where it is queued
-    already, else it will come in (k - q - 1) g, or sqrt(c (k - q - 1)) g per standard deviation earlier, where c is the
-    dispersion. That is linear between k = 1, h and q + 1, so the longest is at one of them.
+    already, else it will come in (k - q - 1) g. That is linear between k = 1, h and q + 1, so the longest is at one of
+    them. At k = h beyond the queue, `sigmas` standard deviations are allowed for: sqrt(c (h - q - 1)) g of arrivals, c
+    being the dispersion, and sqrt(j h) s of service, j being the jitter.
     """
     slow_ms = readings.slowdown * ladder[index].service_ms
     queued = readings.waiting + 1
@@ -180,6 +183,7 @@ def peak_ms(readings: Readings, ladder: Ladder, index: int, hold: int, sigmas: f
     to_come = hold - queued
     early = sigmas * sqrt(readings.dispersion * to_come)
     gap_ms = MS / readings.arrivals_per_s if readings.arrivals_per_s > 0 else inf
+    held_ms += sigmas * sqrt(readings.jitter * hold) * slow_ms
     last_ms = held_ms - (to_come - early) * gap_ms if to_come > early else held_ms
     return max(first_ms, readings.opening_ms + queued * slow_ms, last_ms)
 
@@ -188,13 +192,13 @@ def slack_ms(readings: Readings, ladder: Ladder) -> float:
     """How much a backlog grows by chance before the fastest rung clears it: so much, or more, once in e times.
 
     In heavy traffic a backlog under load r, with f milliseconds of service each, is a Brownian motion with drift
-    -(1 - r) and variance c r f, which ever rises by x with probability exp(-2 (1 - r) x / (c r f)); c is the dispersion
-    (Kingman, The heavy traffic approximation in the theory of queues, 1965). Without end where even the fastest cannot
-    keep up.
+    -(1 - r) and variance (c + j) r f, c being the dispersion of arrivals and j the jitter of service; it ever rises by
+    x with probability exp(-2 (1 - r) x / ((c + j) r f)) (Kingman, The heavy traffic approximation in the theory of
+    queues, 1965). Without end where even the fastest cannot keep up.
     """
     fast_ms = readings.slowdown * ladder[-1].service_ms
     load = readings.arrivals_per_s * fast_ms / MS
-    return readings.dispersion * load * fast_ms / (2 * (1 - load)) if load < 1 else inf
+    return (readings.dispersion + readings.jitter) * load * fast_ms / (2 * (1 - load)) if load < 1 else inf
 
 
 def _backlog_ms(readings: Readings, rung: Rung) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.backends.backend import Feeds, Runner, check_feeds
@@ -29,10 +30,13 @@ RECENT = 1 / 16
 """Weight of the newest request in what is called recent."""
 OUTLIER = 4.0
 """An inference that took more than so many times its usual is an interrupt, and tells no more than that."""
+STALL, SELDOM = 20.0, 1 / 128
+"""How far off the longest inference counts, and the weight of the newest, where it is told how much they vary."""
 ROUNDS, ROUND_S, LEAST, MOST = 5, 0.04, 3, 1000
 """How the service of each variant is measured when a session opens: by turns, so that a disturbance hits all alike."""
 FASTER = 0.95
 """Of the time of a more precise variant: what a less precise one may take at most to be of use."""
+BUFFER = 1024
 BUCKETS_MS = tuple(base * 10.0**power for power in range(-2, 4) for base in (1, 2, 5))
 """Upper ends of the latency histogram, from 10 microseconds to 5 seconds."""
 
@@ -177,13 +181,15 @@ class AdaptiveRunner:
     @property
     def statistics(self) -> Statistics:
         """What was counted so far."""
+        with self._turns:
+            self._bin()
         return Statistics(
             self.rungs[self._usable[self._at]].precision,
             {rung.precision: self._served[i] for i, rung in enumerate(self.rungs)},
             self._missed,
             self._errors,
             len(self.changes),
-            tuple(self._histogram),
+            tuple(self._histogram.tolist()),
             self._latency_sum_ms,
             len(self._turns),
             self.resident_bytes,
@@ -250,9 +256,10 @@ class AdaptiveRunner:
         self.last = Served(0, 0.0, 0.0)
         self._served = [0] * len(self.rungs)
         self._missed = self._errors = 0
-        self._histogram = [0] * (len(BUCKETS_MS) + 1)
+        self._histogram = np.zeros(len(BUCKETS_MS) + 1, np.int64)
+        self._latencies_ms = array("d")
         self._latency_ms = self._latency_sum_ms = 0.0
-        self._slowdown = 1.0
+        self._slowdown, self._jitter = 1.0, 0.0
         self._opening_ms = self._cost_ms()
 
     def _ladder_of(self, variants: Sequence[Variant], feeds: Feeds) -> tuple[tuple[Rung, ...], tuple[int, ...]]:
@@ -298,6 +305,7 @@ class AdaptiveRunner:
             self._arrivals.per_s,
             self._arrivals.dispersion,
             self._slowdown,
+            self._jitter,
             self._opening_ms,
             *known,
         )
@@ -396,11 +404,21 @@ class AdaptiveRunner:
         self._held += 1
         self._served[index] += 1
         self._missed += latency_ms > self.deadline_ms
-        self._histogram[bisect_left(BUCKETS_MS, latency_ms)] += 1
-        self._latency_sum_ms += latency_ms
+        self._latencies_ms.append(latency_ms)
+        if len(self._latencies_ms) >= BUFFER:
+            self._bin()
         self._latency_ms += RECENT * (latency_ms - self._latency_ms)
-        self._slowdown += RECENT * (min(OUTLIER, service_ms / self.rungs[index].service_ms) - self._slowdown)
+        usual = service_ms / self.rungs[index].service_ms
+        off = min(usual / self._slowdown - 1, STALL)
+        self._jitter += SELDOM * (off * off - self._jitter)
+        self._slowdown += RECENT * (min(OUTLIER, usual) - self._slowdown)
         self.last = Served(index, start_s, end_s)
+
+    def _bin(self) -> None:
+        """Move latencies into the histogram, many at once: after an inference its buckets lie in no cache."""
+        kept, self._latencies_ms = self._latencies_ms, array("d")
+        self._histogram += np.bincount(np.searchsorted(BUCKETS_MS, kept), minlength=len(self._histogram))
+        self._latency_sum_ms += sum(kept)
 
 
 def _warm(opened: Callable[[], Runner], feeds: Feeds) -> Callable[[], Runner]:
