@@ -96,7 +96,7 @@ class Band(NamedTuple):
 
 BANDS = (
     Band("latency over deadline", lambda r, _: r.latency_ms / r.deadline_ms, 0.5, 0.25),
-    Band("queue over deadline", lambda r, ladder: _backlog_ms(r, ladder[r.current]) / r.deadline_ms, 0.5, 0.1),
+    Band("queue over deadline", lambda r, ladder: _backlog_ms(r, ladder[0]) / r.deadline_ms, 0.5, 0.1),
     Band("temperature", lambda r, _: r.temperature_c, 90.0, 80.0),
     Band("throttled", lambda r, _: float(r.throttled), 0.5, 0.5),
     Band("memory used", lambda r, _: None if r.headroom_bytes is None else -r.headroom_bytes / 1e6, -64.0, -256.0),
@@ -175,17 +175,18 @@ def peak_ms(readings: Readings, ladder: Ladder, index: int, hold: int, sigmas: f
     slow_ms = readings.slowdown * ladder[index].service_ms
     queued = readings.waiting + 1
     first_ms = readings.waited_ms + readings.opening_ms + slow_ms
+    newest_ms = readings.waited_ms / queued
     held_ms = readings.opening_ms + hold * slow_ms
     if hold < queued:
         age_ms = readings.waited_ms * (1 - (hold - 1) / queued)
         clearing_ms = (queued - hold) * readings.slowdown * ladder[-1].service_ms
-        return max(first_ms, held_ms + age_ms, held_ms + clearing_ms)
+        return max(first_ms, held_ms + age_ms, held_ms + clearing_ms + newest_ms)
     to_come = hold - queued
     early = sigmas * sqrt(readings.dispersion * to_come)
     gap_ms = MS / readings.arrivals_per_s if readings.arrivals_per_s > 0 else inf
     held_ms += sigmas * sqrt(readings.jitter * hold) * slow_ms
     last_ms = held_ms - (to_come - early) * gap_ms if to_come > early else held_ms
-    return max(first_ms, readings.opening_ms + queued * slow_ms, last_ms)
+    return max(first_ms, readings.opening_ms + queued * slow_ms + newest_ms, last_ms)
 
 
 def slack_ms(readings: Readings, ladder: Ladder) -> float:

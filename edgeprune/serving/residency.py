@@ -66,10 +66,12 @@ class Residency:
         return self._runners[index]
 
     def in_the_way(self, index: int) -> tuple[int, ...]:
-        """Those that must go before that one may come."""
+        """Those that must go before that one may come: all, where nobody knows yet what it takes."""
         if self._cap_bytes is None or index in self._runners:
             return ()
-        room, going = self._cap_bytes - self.takes_bytes.get(index, 0), []
+        if index not in self.takes_bytes:
+            return self.places
+        room, going = self._cap_bytes - self.takes_bytes[index], []
         taken = sum(self.takes_bytes[one] for one in self._runners)
         for other in self.places:
             if taken > room:

@@ -30,7 +30,7 @@ RECENT = 1 / 16
 """Weight of the newest request in what is called recent."""
 OUTLIER = 4.0
 """An inference that took more than so many times its usual is an interrupt, and tells no more than that."""
-STALL, SELDOM = 20.0, 1 / 128
+STALL, SELDOM = 20.0, 1 / 512
 """How far off the longest inference counts, and the weight of the newest, where it is told how much they vary."""
 ROUNDS, ROUND_S, LEAST, MOST = 5, 0.04, 3, 1000
 """How the service of each variant is measured when a session opens: by turns, so that a disturbance hits all alike."""
@@ -132,6 +132,9 @@ class AdaptiveRunner:
             self._check_deadline(self.rungs[-1])
             self._floors = {name: place(self.rungs, least) for name, least in (floors or {}).items()}
             self._begin(self._residency.open(self._places[0]))
+            for index in reversed(self._places):
+                if not self._residency.in_the_way(index):
+                    self._residency.open(index)
             place(self.rungs, policy(self._readings(0.0, 0), self.rungs))  # what is wrong with it shows now
         except BaseException:
             self.close()
@@ -397,7 +400,8 @@ class AdaptiveRunner:
         self._runner = self._residency.open(self._places[self._usable[self._at]])
         self._held = 0
         rung, left = self.rungs[index], ", ".join(one.name for one in self._ladder)
-        self.failures.append(f"{rung.name} failed and is left out, {left} serves on: {type(error).__name__}: {error}")
+        go = "serve" if len(self._ladder) > 1 else "serves"
+        self.failures.append(f"{rung.name} failed and is left out, {left} {go} on: {type(error).__name__}: {error}")
 
     def _count(self, index: int, arrived_s: float, start_s: float, end_s: float) -> None:
         latency_ms, service_ms = MS * (end_s - arrived_s), MS * (end_s - start_s)
