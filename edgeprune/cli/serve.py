@@ -70,6 +70,7 @@ def serve(
     from edgeprune.serving.exposition import Endpoint, exposition
     from edgeprune.serving.sampler import Sampler
     from edgeprune.serving.series import series
+    from edgeprune.serving.trace import write_trace
 
     opened = open_bundle(bundle)
     disturbed = _contention(contention)
@@ -108,7 +109,8 @@ def serve(
         summary = {"bundle": str(bundle), "added_bytes": added_bytes(opened, session), **found.summary()}
     rows = {arm: list(series(run)) for arm, run in found.runs.items()}
     folder = out or Path("build") / f"serve-{bundle.resolve().name}"
-    kept = keep(folder, summary, rows, replayed, metrics)
+    kept = keep(folder, summary, rows, metrics)
+    write_trace(replayed, kept.with_suffix(".csv"))
     output.show(summary, table(summary), *(f"{text}\n" for text in session.failures), f"kept in {kept}")
     missed = summary["runs"][name]["missed_percent"]
     if max_missed is not None and missed > max_missed:

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgeprune.serving.trace import Trace
-
 Rows = Sequence[Mapping[str, Any]]
 HUES = ("#3f83f8", "#2f9e60", "#e07a2f", "#a463d6")
 """Of the rungs, the most precise first."""
@@ -98,16 +96,13 @@ def caption(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def keep(folder: Path, summary: Mapping[str, Any], series: Mapping[str, Rows], trace: Trace, metrics: str) -> Path:
-    """Write all that is kept into a folder: five files by the trace's name. Returns the page."""
-    from edgeprune.serving.trace import write_trace
-
+def keep(folder: Path, summary: Mapping[str, Any], series: Mapping[str, Rows], metrics: str) -> Path:
+    """Write four files by the trace's name into a folder: numbers, series, metrics, page. Returns the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = Path(trace.name).stem
+    stem = Path(summary["trace"]).stem
     _write(folder / f"{stem}.json", json.dumps(summary, indent=1) + "\n")
     lines = [json.dumps({"run": name, **row}) + "\n" for name, rows in series.items() for row in rows]
     _write(folder / f"{stem}.jsonl", "".join(lines))
-    write_trace(trace, folder / f"{stem}.csv")
     _write(folder / f"{stem}.prom", metrics)
     page_path = folder / f"{stem}.html"
     _write(page_path, page(summary, series))
