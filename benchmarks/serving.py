@@ -34,13 +34,13 @@ from edgeprune.judge import QUESTIONS, Judge
 from edgeprune.measure.latency import time_runs
 from edgeprune.pipeline.measure import evaluation, same_splits
 from edgeprune.pipeline.places import located_data
-from edgeprune.pipeline.serving import added_bytes, compare, open_session
+from edgeprune.pipeline.serving import added_bytes, capacity, compare, open_session
 from edgeprune.serving.contention import Contention
 from edgeprune.serving.policy import MS, most_accurate
 from edgeprune.serving.replay import Outputs, Replayed
 from edgeprune.serving.sampler import Sampler
 from edgeprune.serving.session import AdaptiveRunner, Variant
-from edgeprune.serving.trace import GENERATED, Capacity, generate
+from edgeprune.serving.trace import GENERATED, generate
 from edgeprune.worker.probe import probe
 
 PHASE = 400
@@ -129,8 +129,7 @@ def measure(
     sampler = Sampler()
     with open_session(bundle, most_accurate(), precisions=("fp32", "int8"), sampler=sampler) as session:
         one = pool(bundle, session, samples)
-        precise, fastest = session.rungs[0].service_ms, session.rungs[-1].service_ms
-        phase_s = max(phase_s, PHASE * precise / MS)
+        phase_s = max(phase_s, PHASE * session.rungs[0].service_ms / MS)
         found: dict[str, Any] = {
             "bundle": bundle.root.name,
             "model": bundle.core.model,
@@ -143,14 +142,14 @@ def measure(
             "overhead_us": overhead_us(bundle, session, one.feeds[0]),
             "traces": {},
         }
-        capacity = Capacity(MS / precise, MS / fastest)
+        able = capacity(session, one.feeds)
         jobs: list[tuple[str, str, Contention | None]] = [(name, name, None) for name in traces]
         if contended:
             busy = Contention(phase_s, 2 * phase_s, 2 * found["environment"]["cores"])
             jobs.append(("step, contended", "step", busy))
         for name, kind, contention in jobs:
             begin = perf_counter()
-            trace = generate(kind, capacity, phase_s=phase_s, seed=seed)
+            trace = generate(kind, able, phase_s=phase_s, seed=seed)
             policies = {f"adaptive {hold}": (most_accurate(), hold) for hold in holds}
             done = compare(
                 session, trace, policies, one.feeds, contention=contention, sampler=sampler, keep=lambda got: got

@@ -12,6 +12,9 @@ import click
 from edgeprune.cli.output import Output, output_options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgeprune.backends.backend import Feeds
     from edgeprune.serving.contention import Contention
     from edgeprune.serving.session import AdaptiveRunner
     from edgeprune.serving.trace import Trace
@@ -90,7 +93,7 @@ def serve(
                 sampler=sampler,
             )
         )
-        replayed = _trace(trace, session, phase_seconds, seed)
+        replayed = _trace(trace, session, inputs(opened), phase_seconds, seed)
         if metrics_port is not None:
             port = stack.enter_context(Endpoint(session, metrics_port)).port
             click.echo(f"metrics: http://127.0.0.1:{port}/metrics", err=True)
@@ -117,12 +120,12 @@ def serve(
         raise BudgetError(f"{name}: {missed:.2f} % of the requests missed their deadline, {max_missed:g} % allowed")
 
 
-def _trace(name: str, session: AdaptiveRunner, phase_s: float, seed: int) -> Trace:
-    from edgeprune.serving.trace import GENERATED, Capacity, generate, read_trace
+def _trace(name: str, session: AdaptiveRunner, feeds: Sequence[Feeds], phase_s: float, seed: int) -> Trace:
+    from edgeprune.pipeline.serving import capacity
+    from edgeprune.serving.trace import GENERATED, generate, read_trace
 
     if name in GENERATED or not Path(name).suffix:
-        precise, fastest = session.rungs[0].service_ms, session.rungs[-1].service_ms
-        return generate(name, Capacity(1e3 / precise, 1e3 / fastest), phase_s=phase_s, seed=seed)
+        return generate(name, capacity(session, feeds), phase_s=phase_s, seed=seed)
     return read_trace(Path(name))
 
 

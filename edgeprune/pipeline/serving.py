@@ -24,13 +24,15 @@ from edgeprune.serving.policy import Policy, fixed, named
 from edgeprune.serving.replay import Outputs, Replayed, replay
 from edgeprune.serving.sampler import Sampler
 from edgeprune.serving.session import HOLD, AdaptiveRunner, Variant
-from edgeprune.serving.trace import Trace
+from edgeprune.serving.trace import Capacity, Trace
 from edgeprune.user_code import UserFunction, load_function
 
 FLOAT_BITS = {"fp32": 32.0, "fp16": 16.0, "bf16": 15.0}
 """bfloat16 has the bits of float16, fewer of them in its mantissa."""
 SAMPLES = "samples.npz"
-ADAPTIVE = "adaptive"
+MS = 1e3
+CROWD_S, LEAST_CROWD, MOST_CROWD = 0.5, 20, 2000
+"""How long capacity is measured, and with how many requests."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,17 @@ def inputs(bundle: Bundle, batch: int = 1) -> list[Feeds]:
     count = min(len(array) for array in arrays.values())
     rows = [np.arange(start, start + batch) % count for start in range(0, count, batch)]
     return [{name: array[row] for name, array in arrays.items()} for row in rows]
+
+
+def capacity(session: AdaptiveRunner, feeds: Sequence[Feeds]) -> Capacity:
+    """What a replay gets through in a second with each end of the ladder, all requests being there from the begin."""
+    found = []
+    for rung in (session.rungs[0], session.rungs[-1]):
+        session.restart(fixed(rung.precision), 1)
+        count = min(MOST_CROWD, max(LEAST_CROWD, round(CROWD_S * MS / rung.service_ms)))
+        run = replay(Trace("crowd", np.zeros(count)), session, feeds)
+        found.append(count / float(run.end_s[-1]))
+    return Capacity(*found)
 
 
 def added_bytes(bundle: Bundle, session: AdaptiveRunner) -> dict[str, float]:

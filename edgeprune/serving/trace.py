@@ -18,6 +18,8 @@ CLUMP = 3.0
 """Requests that come at once in a burst, on average."""
 CALM = 0.5
 """Of what the most precise rung can serve."""
+MOST = 20_000
+"""Requests in a phase: more tell no more."""
 STEPS = 40
 """In which a diurnal rate is drawn."""
 
@@ -135,10 +137,10 @@ GENERATED: dict[str, Callable[[Capacity, float, np.random.Generator], Trace]] = 
 
 
 def generate(kind: str, capacity: Capacity, *, phase_s: float, seed: int) -> Trace:
-    """A trace of that kind. Raises UnknownNameError."""
+    """A trace of that kind, with phases of so many seconds, or of MOST requests. Raises UnknownNameError."""
     if kind not in GENERATED:
         raise unknown("trace", kind, GENERATED)
-    return GENERATED[kind](capacity, phase_s, np.random.default_rng(seed))
+    return GENERATED[kind](capacity, min(phase_s, MOST / capacity.fastest), np.random.default_rng(seed))
 
 
 def _joined(name: str, random: np.random.Generator, phase_s: float, phases: list[tuple[float, float, float]]) -> Trace:

@@ -49,7 +49,7 @@ def test_a_trace_is_served_and_all_of_it_kept(bundles, tmp_path):
 
 
 def test_the_table_says_what_was_missed_and_served(bundles, tmp_path):
-    done = serve(bundles["cpu"], "--trace", "step", "--phase-seconds", 0.05, "--out", tmp_path / "out", "-q")
+    done = serve(bundles["cpu"], "--trace", "step", "--phase-seconds", 0.005, "--out", tmp_path / "out", "-q")
     assert done.exit_code == 0, done.stderr
     assert "its oracle" in done.stdout
     assert "in memory: fp32" in done.stdout
@@ -87,7 +87,7 @@ def test_too_many_misses_end_with_three_and_all_is_kept(bundles, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0
     crowd = tmp_path / "crowd.csv"
-    crowd.write_text("arrival_s\n" + "0\n" * 2000)
+    crowd.write_text("arrival_s\n" + "0\n" * 300)
     done = serve(
         bundles["cpu"], "--trace", crowd, "--policy", "fixed:fp32", "--deadline-ms", 1, "--max-missed", 10,
         "--out", tmp_path / "b", "-q",
