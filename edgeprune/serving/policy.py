@@ -54,8 +54,8 @@ class Readings(NamedTuple):
     """Variance over mean of how many arrive: 1 for a Poisson process, more where they come in clumps."""
     slowdown: float = 1.0
     """What inferences took lately over the ladder's `service_ms`: above 1 where others use the processor."""
-    jitter: float = 0.0
-    """Variance of what inferences take, over the square of their mean: 0 where nothing disturbs them."""
+    stall_ms: float = 0.0
+    """By how much an inference lately took longer than usual, at most: an interrupt, or others at work."""
     opening_ms: float = 0.0
     """What a change would have to wait for a variant that is not in memory."""
     cpu: float | None = None
@@ -146,14 +146,15 @@ def most_accurate(*, risk: float = 0.05, margin: float = 0.1, limits: Limits = L
     A change binds for `hold` requests, so a rung is taken only where the latency that it leads to until then, and while
     the fastest then clears what has queued, stays below `1 - margin` of the deadline. The rung that serves already
     need only bear one more request: it is left at the last moment that is safe. `peak_ms` and `slack_ms` have the
-    formulas; they may fail with probability `risk`.
+    formulas, which may fail with probability `risk`; another stall as long as the last may come at any time.
     """
     sigmas, logarithm = NormalDist().inv_cdf(1 - risk), -log(risk)
 
     def policy(readings: Readings, ladder: Ladder) -> str:
         fastest, current = len(ladder) - 1, readings.current
         if not limits.passed(readings, eased=current == fastest):
-            allowed_ms = (1 - margin) * readings.deadline_ms - logarithm * slack_ms(readings, ladder)
+            chance_ms = readings.stall_ms + logarithm * slack_ms(readings, ladder)
+            allowed_ms = (1 - margin) * readings.deadline_ms - chance_ms
             for index in range(fastest):
                 hold = 1 if index == current else readings.hold
                 if peak_ms(readings, ladder, index, hold, sigmas) <= allowed_ms:
@@ -168,9 +169,8 @@ def peak_ms(readings: Readings, ladder: Ladder, index: int, hold: int, sigmas: f
 
     With q requests waiting behind the first, which has waited w; s and f milliseconds of service; arrivals every g:
     request k ends after min(k, h) s + max(0, k - h) f. It came w (1 - (k - 1) / (q + 1)) ago where it is queued
-    already, else it will come in (k - q - 1) g. That is linear between k = 1, h and q + 1, so the longest is at one of
-    them. At k = h beyond the queue, `sigmas` standard deviations are allowed for: sqrt(c (h - q - 1)) g of arrivals, c
-    being the dispersion, and sqrt(j h) s of service, j being the jitter.
+    already, else it will come in (k - q - 1) g, or sqrt(c (k - q - 1)) g per standard deviation earlier, where c is the
+    dispersion. That is linear between k = 1, h and q + 1, so the longest is at one of them.
     """
     slow_ms = readings.slowdown * ladder[index].service_ms
     queued = readings.waiting + 1
@@ -184,7 +184,6 @@ def peak_ms(readings: Readings, ladder: Ladder, index: int, hold: int, sigmas: f
     to_come = hold - queued
     early = sigmas * sqrt(readings.dispersion * to_come)
     gap_ms = MS / readings.arrivals_per_s if readings.arrivals_per_s > 0 else inf
-    held_ms += sigmas * sqrt(readings.jitter * hold) * slow_ms
     last_ms = held_ms - (to_come - early) * gap_ms if to_come > early else held_ms
     return max(first_ms, readings.opening_ms + queued * slow_ms + newest_ms, last_ms)
 
@@ -193,13 +192,13 @@ def slack_ms(readings: Readings, ladder: Ladder) -> float:
     """How much a backlog grows by chance before the fastest rung clears it: so much, or more, once in e times.
 
     In heavy traffic a backlog under load r, with f milliseconds of service each, is a Brownian motion with drift
-    -(1 - r) and variance (c + j) r f, c being the dispersion of arrivals and j the jitter of service; it ever rises by
-    x with probability exp(-2 (1 - r) x / ((c + j) r f)) (Kingman, The heavy traffic approximation in the theory of
-    queues, 1965). Without end where even the fastest cannot keep up.
+    -(1 - r) and variance c r f, c being the dispersion, which ever rises by x with probability
+    exp(-2 (1 - r) x / (c r f)) (Kingman, The heavy traffic approximation in the theory of queues, 1965). Without end
+    where even the fastest cannot keep up.
     """
     fast_ms = readings.slowdown * ladder[-1].service_ms
     load = readings.arrivals_per_s * fast_ms / MS
-    return (readings.dispersion + readings.jitter) * load * fast_ms / (2 * (1 - load)) if load < 1 else inf
+    return readings.dispersion * load * fast_ms / (2 * (1 - load)) if load < 1 else inf
 
 
 def _backlog_ms(readings: Readings, rung: Rung) -> float:

@@ -30,8 +30,8 @@ RECENT = 1 / 16
 """Weight of the newest request in what is called recent."""
 OUTLIER = 4.0
 """An inference that took more than so many times its usual is an interrupt, and tells no more than that."""
-STALL, SELDOM = 20.0, 1 / 512
-"""How far off the longest inference counts, and the weight of the newest, where it is told how much they vary."""
+FORGET = 1 - 1 / 512
+"""What is left after a request of the longest stall."""
 ROUNDS, ROUND_S, LEAST, MOST = 5, 0.04, 3, 1000
 """How the service of each variant is measured when a session opens: by turns, so that a disturbance hits all alike."""
 FASTER = 0.95
@@ -262,7 +262,7 @@ class AdaptiveRunner:
         self._histogram = np.zeros(len(BUCKETS_MS) + 1, np.int64)
         self._latencies_ms = array("d")
         self._latency_ms = self._latency_sum_ms = 0.0
-        self._slowdown, self._jitter = 1.0, 0.0
+        self._slowdown, self._stall_ms = 1.0, 0.0
         self._opening_ms = self._cost_ms()
 
     def _ladder_of(self, variants: Sequence[Variant], feeds: Feeds) -> tuple[tuple[Rung, ...], tuple[int, ...]]:
@@ -308,7 +308,7 @@ class AdaptiveRunner:
             self._arrivals.per_s,
             self._arrivals.dispersion,
             self._slowdown,
-            self._jitter,
+            self._stall_ms,
             self._opening_ms,
             *known,
         )
@@ -412,10 +412,9 @@ class AdaptiveRunner:
         if len(self._latencies_ms) >= BUFFER:
             self._bin()
         self._latency_ms += RECENT * (latency_ms - self._latency_ms)
-        usual = service_ms / self.rungs[index].service_ms
-        off = min(usual / self._slowdown - 1, STALL)
-        self._jitter += SELDOM * (off * off - self._jitter)
-        self._slowdown += RECENT * (min(OUTLIER, usual) - self._slowdown)
+        usual_ms = self.rungs[index].service_ms
+        self._stall_ms = max(service_ms - self._slowdown * usual_ms, FORGET * self._stall_ms)
+        self._slowdown += RECENT * (min(OUTLIER, service_ms / usual_ms) - self._slowdown)
         self.last = Served(index, start_s, end_s)
 
     def _bin(self) -> None:

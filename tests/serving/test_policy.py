@@ -36,7 +36,7 @@ readings = st.builds(
     arrivals_per_s=st.floats(0, 1e4),
     dispersion=st.floats(0, 16),
     slowdown=st.floats(0.5, 4),
-    jitter=st.floats(0, 100),
+    stall_ms=st.floats(0, 100),
     opening_ms=st.floats(0, 1e3),
     cpu=st.none() | st.floats(0, 1),
     headroom_bytes=st.none() | st.integers(0, 10**11),
@@ -114,9 +114,16 @@ def test_peak_of_requests_to_come_grows_by_the_overload():
 
 
 def test_slack_is_kingmans_and_has_no_end_at_full_load():
-    load = IDLE._replace(arrivals_per_s=500.0, dispersion=3.0, jitter=1.0)
+    load = IDLE._replace(arrivals_per_s=500.0, dispersion=4.0)
     assert slack_ms(load, LADDER) == pytest.approx(4.0 * 0.5 * 1.0 / (2 * 0.5))
     assert slack_ms(load._replace(arrivals_per_s=1000.0), LADDER) == math.inf
+
+
+def test_where_stalls_may_come_less_of_the_deadline_is_spent():
+    load = IDLE._replace(waiting=40, waited_ms=20.0, arrivals_per_s=600.0)
+    policy = most_accurate()
+    assert policy(load, LADDER[::2]) == "fp32"
+    assert policy(load._replace(stall_ms=60.0), LADDER[::2]) == "int8"
 
 
 @pytest.mark.parametrize(
