@@ -264,12 +264,13 @@ def load_adaptive(
     precision by class of request; `memory_mb`: what the variants may take together. Raises InputError where the bundle
     has less than two variants to choose from, BudgetError where no variant meets the deadline.
     """
-    from edgeprune.pipeline.serving import open_session, policy_named
-    from edgeprune.serving.sampler import Sampler
+    from edgeprune.pipeline.serving import open_session, policy_named, sampler_of
 
+    chosen = policy_named(policy) if isinstance(policy, str) else policy
+    sampler, _ = sampler_of(bundle)
     return open_session(
         bundle,
-        policy_named(policy) if isinstance(policy, str) else policy,
+        chosen,
         precisions=precisions,
         deadline_ms=deadline_ms,
         hold=hold,
@@ -277,7 +278,7 @@ def load_adaptive(
         memory_mb=memory_mb,
         threads=threads,
         batch=batch,
-        sampler=Sampler(),
+        sampler=sampler,
     )
 
 

@@ -68,18 +68,17 @@ def serve(
     require("matplotlib", extra="compile")
     from edgeprune.bundle import open_bundle
     from edgeprune.errors import BudgetError
-    from edgeprune.pipeline.serving import added_bytes, compare, inputs, open_session, policy_named
+    from edgeprune.pipeline.serving import added_bytes, compare, inputs, open_session, policy_named, sampler_of
     from edgeprune.report.serving import keep, table
     from edgeprune.serving.exposition import Endpoint, exposition
-    from edgeprune.serving.sampler import Sampler
     from edgeprune.serving.series import series
     from edgeprune.serving.trace import write_trace
 
     opened = open_bundle(bundle)
     disturbed = _contention(contention)
-    chosen = policy_named(policy)
+    chosen, least = policy_named(policy), _floors(floors)
     with ExitStack() as stack:
-        sampler = Sampler()
+        sampler, power = sampler_of(opened)
         session = stack.enter_context(
             open_session(
                 opened,
@@ -87,7 +86,7 @@ def serve(
                 precisions=precisions,
                 deadline_ms=deadline_ms,
                 hold=hold,
-                floors=_floors(floors),
+                floors=least,
                 memory_mb=memory_mb,
                 threads=threads,
                 sampler=sampler,
@@ -109,7 +108,12 @@ def serve(
             progress=progress,
         )
         metrics = exposition(session, session.sample)
-        summary = {"bundle": str(bundle), "added_bytes": added_bytes(opened, session), **found.summary()}
+        summary = {
+            "bundle": str(bundle),
+            "power": power,
+            "added_bytes": added_bytes(opened, session),
+            **found.summary(),
+        }
     rows = {arm: list(series(run)) for arm, run in found.runs.items()}
     folder = out or Path("build") / f"serve-{bundle.resolve().name}"
     kept = keep(folder, summary, rows, metrics)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from edgeprune.errors import MissingError
 
 ROOT = Path("/")
 SLOWING = ("thermal-cpufreq", "processor", "cpufreq", "devfreq")
@@ -27,8 +30,9 @@ class Condition(NamedTuple):
 class ConditionReader:
     """Keeps what counters said before, for most tell only sums."""
 
-    def __init__(self, root: Path = ROOT) -> None:
-        self._root = root
+    def __init__(self, root: Path = ROOT, card: Callable[[], float] | None = None) -> None:
+        """`card` tells the use of a GPU that no file tells of, as `NvmlUse.share`; it may raise MissingError."""
+        self._root, self._card = root, card
         self._busy, self._total = _ticks(root)
         self._throttles = _throttles(root)
 
@@ -39,7 +43,15 @@ class ConditionReader:
         throttles = _throttles(self._root)
         throttled = throttles > self._throttles or _cooling(self._root)
         self._busy, self._total, self._throttles = busy, total, throttles
-        return Condition(cpu, _gpu(self._root), _headroom_bytes(self._root), temperature_c(self._root), throttled)
+        return Condition(cpu, self._gpu(), _headroom_bytes(self._root), temperature_c(self._root), throttled)
+
+    def _gpu(self) -> float | None:
+        if self._card is None:
+            return _gpu(self._root)
+        try:
+            return self._card()
+        except MissingError:
+            return None
 
 
 def temperature_c(root: Path = ROOT) -> float | None:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from edgeprune.backends import LOAD
-from edgeprune.backends.backend import Feeds, Runner
+from edgeprune.backends.backend import Feeds
 from edgeprune.bundle import Bundle
 from edgeprune.bundle import Variant as Files
-from edgeprune.errors import InputError
+from edgeprune.errors import InputError, MissingError
+from edgeprune.meters.meter import detect
 from edgeprune.progress import SILENT, Progress
+from edgeprune.recipe import read_yaml
 from edgeprune.registry import resolve, unknown
-from edgeprune.results import Accuracy, Measured, Measurement, read_measured
+from edgeprune.results import MB, Accuracy, Measured, Measurement, read_measured
 from edgeprune.serving import oracle
 from edgeprune.serving.contention import Contention
 from edgeprune.serving.policy import Policy, fixed, named
@@ -25,6 +27,7 @@ from edgeprune.serving.replay import Outputs, Replayed, replay
 from edgeprune.serving.sampler import Sampler
 from edgeprune.serving.session import HOLD, AdaptiveRunner, Variant
 from edgeprune.serving.trace import Capacity, Trace
+from edgeprune.targets.target import Target
 from edgeprune.user_code import UserFunction, load_function
 
 FLOAT_BITS = {"fp32": 32.0, "fp16": 16.0, "bf16": 15.0}
@@ -126,6 +129,29 @@ def open_session(
 
     Raises InputError where the bundle was not measured, or less than two of its variants are of use.
     """
+    try:
+        chosen, out = _chosen(bundle, precisions)
+        session = AdaptiveRunner(
+            [_variant(bundle, one, threads, batch) for one in chosen],
+            policy,
+            feeds=inputs(bundle, batch)[0],
+            deadline_ms=deadline_ms,
+            hold=hold,
+            floors=floors,
+            cap_bytes=None if memory_mb is None else round(memory_mb * MB),
+            sampler=sampler,
+        )
+    except BaseException:
+        if sampler is not None:
+            sampler.close()
+        raise
+    session.left_out = out | session.left_out
+    if isinstance(policy, UserFunction):  # it gave an answer once; its guard would cost more than an inference
+        session.restart(policy.function, hold)
+    return session
+
+
+def _chosen(bundle: Bundle, precisions: Sequence[str]) -> tuple[tuple[Candidate, ...], dict[str, str]]:
     if not bundle.measured_path.is_file():
         raise InputError(f"{bundle.root}: not measured yet: run `edgeprune bench {bundle.root}`")
     chosen, out = ladder(bundle, read_measured(bundle.measured_path), precisions)
@@ -135,43 +161,27 @@ def open_session(
         raise InputError(
             f"{bundle.root}: two variants of different precision are needed to adapt, {have} can be used{why}"
         )
-    for one in chosen:  # what a runtime itself takes is no variant's
-        resolve(LOAD, one.files.backend, "runtime")
-    variants = [
-        Variant(
-            one.files.name,
-            one.files.precision,
-            one.accuracy.value.estimate if one.accuracy else None,
-            partial(_open, bundle, one.files, threads, batch),
-        )
-        for one in chosen
-    ]
-    session = AdaptiveRunner(
-        variants,
-        policy,
-        feeds=inputs(bundle, batch)[0],
-        deadline_ms=deadline_ms,
-        hold=hold,
-        floors=floors,
-        cap_bytes=None if memory_mb is None else round(memory_mb * 1e6),
-        sampler=sampler,
-    )
-    session.left_out = out | session.left_out
-    if isinstance(policy, UserFunction):  # it gave an answer once; its guard would cost more than an inference
-        session.restart(policy.function, hold)
-    return session
+    return chosen, out
+
+
+def _variant(bundle: Bundle, one: Candidate, threads: int, batch: int) -> Variant:
+    load = resolve(LOAD, one.files.backend, "runtime")  # imported now: what a runtime takes is no variant's
+    opened = partial(load, bundle.files(one.files), one.files.options, threads=threads, batch=batch)
+    return Variant(one.files.name, one.files.precision, one.accuracy.value.estimate if one.accuracy else None, opened)
+
+
+def sampler_of(bundle: Bundle) -> tuple[Sampler, str]:
+    """What reads this machine, with the power meter of the target; and the name of that, or why there is none."""
+    try:
+        meter = detect(read_yaml(bundle.root / "target.yaml", Target).meters)
+    except MissingError as error:
+        return Sampler(), f"unavailable: {error}"
+    return Sampler(meter=meter), meter.sensor
 
 
 def policy_named(name: str) -> Policy:
     """A policy of ours by its name, or the user's, `file.py:function`. Raises ModelError, UnknownNameError."""
     return load_function(name, "policy") if ".py:" in name else named(name)
-
-
-def _open(bundle: Bundle, files: Files, threads: int, batch: int) -> Runner:
-    runner: Runner = resolve(LOAD, files.backend, "runtime")(
-        bundle.files(files), files.options, threads=threads, batch=batch
-    )
-    return runner
 
 
 def inputs(bundle: Bundle, batch: int = 1) -> list[Feeds]:
@@ -290,6 +300,7 @@ class Comparison:
             "failures": list(run.failures),
             "cpu": fmean(cpu) if cpu else None,
             "watts": fmean(watts) if watts else None,
+            "joules_per_request": fmean(watts) * float(run.end_s[-1]) / len(run.rungs) if watts else None,
         }
 
 

@@ -92,6 +92,14 @@ def caption(summary: Mapping[str, Any]) -> str:
     memory = ", ".join(f"{name} {taken / 1e6:.1f} MB" for name, taken in summary["resident_bytes"].items())
     added = ", ".join(f"{name} {100 * share:.0f} %" for name, share in summary["added_bytes"].items())
     lines += [f"in memory: {memory}", f"on disk beside the most precise: {added}"]
+    joules = [
+        f"{name} {1e3 * run['joules_per_request']:.3g} mJ"
+        for name, run in summary["runs"].items()
+        if run["joules_per_request"] is not None
+    ]
+    lines.append(
+        f"energy of a request ({summary['power']}): {', '.join(joules)}" if joules else f"power: {summary['power']}"
+    )
     lines += [f"left out: {name} {why}" for name, why in summary["left_out"].items()]
     return "\n".join(lines)
 

@@ -53,7 +53,7 @@ class Readings(NamedTuple):
     dispersion: float = 1.0
     """Variance over mean of how many arrive: 1 for a Poisson process, more where they come in clumps."""
     slowdown: float = 1.0
-    """What inferences took lately over the ladder's `service_ms`: above 1 where others use the processor."""
+    """What inferences take over the ladder's `service_ms`, at worst lately: above 1 where others use the processor."""
     stall_ms: float = 0.0
     """By how much an inference lately took longer than usual, at most: an interrupt, or others at work."""
     opening_ms: float = 0.0

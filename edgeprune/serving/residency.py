@@ -42,10 +42,6 @@ class Residency:
         """Of those in memory."""
         return tuple(sorted(self._runners))
 
-    def runner(self, index: int) -> Runner | None:
-        """The runner, if it is in memory."""
-        return self._runners.get(index)
-
     def open(self, index: int) -> Runner:
         """The runner, opened now if need be; others are closed before, the most precise first, if the cap wants it.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from edgeprune.errors import MissingError
 from edgeprune.measure.condition import Condition, ConditionReader
 from edgeprune.meters.meter import Meter
+from edgeprune.meters.nvml import NvmlUse
 
 PERIOD_S = 0.25
 NOTHING = Condition(None, None, None, None, throttled=False)
@@ -35,7 +36,7 @@ class Sampler:
         period_s: float = PERIOD_S,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        self._read, self._meter, self._period_s, self._clock = read or ConditionReader().read, meter, period_s, clock
+        self._read, self._meter, self._period_s, self._clock = read or _reader().read, meter, period_s, clock
         self._last_j, self._last_s = (meter.energy_j() if meter else 0.0), clock()
         self._log: list[Sample] = []
         self.latest = Sample(clock(), NOTHING, None)
@@ -49,9 +50,12 @@ class Sampler:
         return taken
 
     def close(self) -> None:
-        """Stop reading; the meter is whose it was."""
-        self._stopped.set()
-        self._thread.join()
+        """Stop reading, and close the meter."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._thread.join()
+            if self._meter is not None:
+                self._meter.close()
 
     def _sample(self) -> None:
         while not self._stopped.wait(self._period_s):
@@ -63,9 +67,15 @@ class Sampler:
             return None
         try:
             joules, now_s = self._meter.energy_j(), self._clock()
-        except MissingError:  # it failed since: the reading is missing from now on
-            self._meter = None
+        except MissingError:  # it failed since
             return None
         watts = (joules - self._last_j) / (now_s - self._last_s)
         self._last_j, self._last_s = joules, now_s
         return watts
+
+
+def _reader() -> ConditionReader:
+    try:
+        return ConditionReader(card=NvmlUse().share)
+    except MissingError:
+        return ConditionReader()

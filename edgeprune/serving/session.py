@@ -30,8 +30,8 @@ RECENT = 1 / 16
 """Weight of the newest request in what is called recent."""
 OUTLIER = 4.0
 """An inference that took more than so many times its usual is an interrupt, and tells no more than that."""
-FORGET = 1 - 1 / 512
-"""What is left after a request of the longest stall."""
+FORGET = 1 - 1 / 1024
+"""What is left after a request of the longest stall, and of the worst slowdown."""
 ROUNDS, ROUND_S, LEAST, MOST = 5, 0.04, 3, 1000
 """How the service of each variant is measured when a session opens: by turns, so that a disturbance hits all alike."""
 FASTER = 0.95
@@ -163,13 +163,11 @@ class AdaptiveRunner:
             if self._held >= self.hold and len(self._ladder) > 1:
                 self._decide(MS * (start_s - arrived_s), waiting)
             index = self._usable[self._at]
-            runner = self._runner
             least = self._floors.get(request_class) if request_class is not None else None
             if least is not None and least < index:
                 index = self._lifted(least)
-                runner = self._residency.open(self._places[index])
             try:
-                outputs = runner.infer(feeds)
+                outputs = self._residency.open(self._places[index]).infer(feeds)
             except Exception as error:
                 index, outputs = self._by_another(index, least, feeds, error)
             end_s = self._clock()
@@ -219,11 +217,11 @@ class AdaptiveRunner:
 
     def evidence(self) -> dict[str, Any]:
         """What the runtime of the variant that serves says it executed."""
-        return self._runner.evidence()
+        return self._serving.evidence()
 
     def profile(self, batches: Sequence[Feeds], seconds: float) -> dict[str, Any]:
         """The same with times; see `Runner`."""
-        return self._runner.profile(batches, seconds)
+        return self._serving.profile(batches, seconds)
 
     def close(self) -> None:
         """Give all memory back."""
@@ -246,9 +244,12 @@ class AdaptiveRunner:
                 f" {fastest.service_ms:.3f} ms by itself: allow more"
             )
 
+    @property
+    def _serving(self) -> Runner:
+        return self._residency.open(self._places[self._usable[self._at]])
+
     def _begin(self, first: Runner) -> None:
         self.inputs, self.input_names, self.output_names = first.inputs, first.input_names, first.output_names
-        self._runner = first
         self._turns, self._arrivals = Turns(), Arrivals()
         self._usable = tuple(range(len(self.rungs)))
         self._ladder: Ladder = self.rungs
@@ -262,7 +263,7 @@ class AdaptiveRunner:
         self._histogram = np.zeros(len(BUCKETS_MS) + 1, np.int64)
         self._latencies_ms = array("d")
         self._latency_ms = self._latency_sum_ms = 0.0
-        self._slowdown, self._stall_ms = 1.0, 0.0
+        self._slowdown, self._worst, self._stall_ms = 1.0, 1.0, 0.0
         self._opening_ms = self._cost_ms()
 
     def _ladder_of(self, variants: Sequence[Variant], feeds: Feeds) -> tuple[tuple[Rung, ...], tuple[int, ...]]:
@@ -307,7 +308,7 @@ class AdaptiveRunner:
             self._latency_ms,
             self._arrivals.per_s,
             self._arrivals.dispersion,
-            self._slowdown,
+            self._worst,
             self._stall_ms,
             self._opening_ms,
             *known,
@@ -337,8 +338,7 @@ class AdaptiveRunner:
         index, before = self._usable[wanted], self._usable[self._at]
         at, opened = self._places[index], False
         try:
-            runner = self._residency.runner(at)
-            if runner is None and not self._residency.arrived(at):
+            if at not in self._residency.places and not self._residency.arrived(at):
                 in_the_way = self._residency.in_the_way(at)
                 if self._places[before] not in in_the_way:
                     for other in in_the_way:
@@ -346,11 +346,11 @@ class AdaptiveRunner:
                     self._residency.fetch(at)
                     return
                 opened = True
-            runner = runner or self._residency.open(at)
+                self._residency.open(at)
         except EdgePruneError as error:
             self._fail(index, error)
             return
-        self._runner, self._at, self._held = runner, wanted, 0
+        self._at, self._held = wanted, 0
         if opened:
             self._opening_ms = self._cost_ms()
         took_ms = MS * (self._clock() - begin_s)
@@ -397,7 +397,6 @@ class AdaptiveRunner:
         self._residency.close(self._places[index])
         below = [at for at, one in enumerate(self._usable) if one >= serving]
         self._at = below[0] if below else len(self._usable) - 1
-        self._runner = self._residency.open(self._places[self._usable[self._at]])
         self._held = 0
         rung, left = self.rungs[index], ", ".join(one.name for one in self._ladder)
         go = "serve" if len(self._ladder) > 1 else "serves"
@@ -415,6 +414,7 @@ class AdaptiveRunner:
         usual_ms = self.rungs[index].service_ms
         self._stall_ms = max(service_ms - self._slowdown * usual_ms, FORGET * self._stall_ms)
         self._slowdown += RECENT * (min(OUTLIER, service_ms / usual_ms) - self._slowdown)
+        self._worst = max(self._slowdown, FORGET * self._worst)
         self.last = Served(index, start_s, end_s)
 
     def _bin(self) -> None:

@@ -2,14 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from edgeprune.errors import MissingError
 from edgeprune.measure.condition import ConditionReader, temperature_c
-
-
-def write(root, **files):
-    for name, text in files.items():
-        path = root / name.replace("__", "/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
 
 
 def put(root, name, text):
@@ -69,3 +63,11 @@ def test_a_jetson_and_an_amd_card_tell_their_use(tmp_path):
     assert ConditionReader(tmp_path).read().gpu == 0.3
     put(tmp_path, "sys/devices/platform/17000000.gpu/load", "455\n")
     assert ConditionReader(tmp_path).read().gpu == 0.455
+    assert ConditionReader(tmp_path, card=lambda: 0.2).read().gpu == 0.2
+
+
+def test_a_card_that_fails_tells_nothing(tmp_path):
+    def gone():
+        raise MissingError("gone")
+
+    assert ConditionReader(tmp_path, card=gone).read().gpu is None

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,16 +17,8 @@ from edgeprune.results import read_measured
 from edgeprune.serving.policy import fixed
 from edgeprune.serving.trace import Trace
 
-TEN_LINES = '''
-def careful(readings, ladder):
-    """INT8 as soon as ten wait, FP32 once none does."""
-    precisions = [rung.precision for rung in ladder]
-    if readings.waiting > 10 or readings.throttled:
-        return precisions[-1]
-    if readings.waiting == 0:
-        return precisions[0]
-    return precisions[readings.current]
-'''
+PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+TEN_LINES = re.findall(r"```python\n(def .*?)```", PAGE, re.DOTALL)[0]
 
 
 @pytest.fixture
@@ -125,7 +119,8 @@ def test_arguments_that_exclude_each_other_are_refused(bundle):
         edgeprune.load(bundle, hold=3)
 
 
-def test_a_policy_of_the_user_is_ten_lines(serveable, tmp_path):
+def test_the_policy_of_the_docs_has_ten_lines_and_serves(serveable, tmp_path):
+    assert len(TEN_LINES.splitlines()) <= 10
     (tmp_path / "mine.py").write_text(TEN_LINES)
     policy = policy_named(f"{tmp_path}/mine.py:careful")
     with open_session(serveable, policy, hold=5) as session:

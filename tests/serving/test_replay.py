@@ -25,7 +25,7 @@ def test_floors_are_those_of_the_classes_in_the_trace(served):
 
 @pytest.mark.parametrize("kind", GENERATED)
 def test_the_policy_misses_hardly_more_than_the_fastest_and_serves_much_more_precisely(served, kind):
-    trace = generate(kind, CAPACITY, phase_s=5.0, seed=0)
+    trace = generate(kind, CAPACITY, phase_s=2.0, seed=0)
     runs = {
         name: served(policy, (2, 1)).replay(trace)
         for name, policy in (("fp32", fixed("fp32")), ("int8", fixed("int8")), ("policy", most_accurate()))
