@@ -167,7 +167,8 @@ def _chosen(bundle: Bundle, precisions: Sequence[str]) -> tuple[tuple[Candidate,
 def _variant(bundle: Bundle, one: Candidate, threads: int, batch: int) -> Variant:
     load = resolve(LOAD, one.files.backend, "runtime")  # imported now: what a runtime takes is no variant's
     opened = partial(load, bundle.files(one.files), one.files.options, threads=threads, batch=batch)
-    return Variant(one.files.name, one.files.precision, one.accuracy.value.estimate if one.accuracy else None, opened)
+    accuracy = one.accuracy.value.estimate if one.accuracy else None
+    return Variant(one.files.name, one.files.precision, accuracy, opened, bundle.size_bytes(one.files))
 
 
 def sampler_of(bundle: Bundle) -> tuple[Sampler, str]:

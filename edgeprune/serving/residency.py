@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 from edgeprune.backends.backend import Runner
@@ -17,22 +17,24 @@ MIB = 1 << 20
 class Residency:
     """Opens runners by their place in the ladder, and closes others where the cap leaves no room for them.
 
-    What a runner takes is how much this process grew when it was last opened and had run once. All but `fetch` is for
-    one thread at a time.
+    What a runner takes is how much this process grew when it was opened and had run once, but at least its files: a
+    process that gave memory back before grows less. All but `fetch` is for one thread at a time.
     """
 
     def __init__(
         self,
-        openers: tuple[Callable[[], Runner], ...],
+        openers: Sequence[Callable[[], Runner]],
         *,
+        least_bytes: Sequence[int] = (),
         cap_bytes: int | None = None,
         grown: Callable[[], int] = resident_bytes,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        """`openers` give a runner that has run once. `grown` tells the size of this process."""
+        """`openers` give a runner that has run once; `least_bytes` their files; `grown` the size of this process."""
         self._openers, self._cap_bytes, self._grown, self._clock = openers, cap_bytes, grown, clock
         self._runners: dict[int, Runner] = {}
         self._fetched: dict[int, Runner | EdgePruneError] = {}
+        self._least_bytes = least_bytes or (0,) * len(openers)
         self._thread: threading.Thread | None = None
         self.takes_bytes: dict[int, int] = {}
         self.opening_ms: dict[int, float] = {}
@@ -120,6 +122,6 @@ class Residency:
         before, begin = self._grown(), self._clock()
         runner = self._openers[index]()
         self.opening_ms[index] = MS * (self._clock() - begin)
-        # memory that was given back before is taken again without growth: the most that was ever seen is what it takes
-        self.takes_bytes[index] = max(self.takes_bytes.get(index, 0), self._grown() - before)
+        grown = max(self._grown() - before, self._least_bytes[index])
+        self.takes_bytes[index] = max(self.takes_bytes.get(index, 0), grown)
         return runner

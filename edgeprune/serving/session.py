@@ -48,6 +48,8 @@ class Variant(NamedTuple):
     precision: str
     accuracy: float | None
     open: Callable[[], Runner]
+    size_bytes: int = 0
+    """Its files."""
 
 
 class Change(NamedTuple):
@@ -124,7 +126,9 @@ class AdaptiveRunner:
             raise InputError(f"hold is {hold}: a change binds for one request at least")
         self._clock, self._policy, self.hold, self._sampler = clock, policy, hold, sampler
         openers = tuple(_warm(variant.open, feeds) for variant in variants)
-        self._residency = residency or Residency(openers, cap_bytes=cap_bytes, clock=clock)
+        self._residency = residency or Residency(
+            openers, least_bytes=[variant.size_bytes for variant in variants], cap_bytes=cap_bytes, clock=clock
+        )
         try:
             self.left_out: dict[str, str] = {}
             self.rungs, self._places = self._ladder_of(variants, feeds)
@@ -203,7 +207,7 @@ class AdaptiveRunner:
 
     @property
     def resident_bytes(self) -> dict[str, int]:
-        """What each variant in memory made this process grow when it was opened, by precision."""
+        """What each variant in memory made this process grow, by precision; at least its files."""
         taken, there = self._residency.takes_bytes, self._residency.places
         return {
             rung.precision: taken[place] for rung, place in zip(self.rungs, self._places, strict=True) if place in there

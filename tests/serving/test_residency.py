@@ -70,6 +70,12 @@ def test_what_must_go_goes_the_most_precise_first(residency):
     assert found.in_the_way(1) == (0,)
 
 
+def test_it_takes_its_files_at_least():
+    found = Residency((lambda: Block(0),), least_bytes=(5 * MIB,), grown=lambda: 0)
+    found.open(0)
+    assert found.takes_bytes == {0: 5 * MIB}
+
+
 def test_one_alone_above_the_cap_is_refused(residency):
     with pytest.raises(BudgetError, match=r"takes 30.0 MiB of memory, 20.0 allowed"):
         residency(30, 10, cap_mib=20).open(0)
