@@ -77,6 +77,10 @@ class Residency:
                 taken -= self.takes_bytes[other]
         return tuple(going)
 
+    def fit(self, one: int, other: int) -> bool:
+        """Whether two that were opened before may be in memory together."""
+        return self._cap_bytes is None or self.takes_bytes[one] + self.takes_bytes[other] <= self._cap_bytes
+
     def fetch(self, index: int) -> None:
         """Open it in another thread, for `arrived` to take; one at a time."""
         if self._thread is None and index not in self._runners:

@@ -135,11 +135,10 @@ class AdaptiveRunner:
             self.deadline_ms = deadline_ms if deadline_ms is not None else DEADLINE * self.rungs[0].service_ms
             self._check_deadline(self.rungs[-1])
             self._floors = {name: place(self.rungs, least) for name, least in (floors or {}).items()}
-            self._begin(self._residency.open(self._places[0]))
+            self._begin()
             for index in reversed(self._places):
                 if not self._residency.in_the_way(index):
                     self._residency.open(index)
-            place(self.rungs, policy(self._readings(0.0, 0), self.rungs))  # what is wrong with it shows now
         except BaseException:
             self.close()
             raise
@@ -181,7 +180,7 @@ class AdaptiveRunner:
     def restart(self, policy: Policy, hold: int) -> None:
         """Begin anew with another policy, as if nothing had been served; what was opened and measured is kept."""
         self._policy, self.hold = policy, hold
-        self._begin(self._residency.open(self._places[0]))
+        self._begin()
 
     @property
     def statistics(self) -> Statistics:
@@ -252,8 +251,8 @@ class AdaptiveRunner:
     def _serving(self) -> Runner:
         return self._residency.open(self._places[self._usable[self._at]])
 
-    def _begin(self, first: Runner) -> None:
-        self.inputs, self.input_names, self.output_names = first.inputs, first.input_names, first.output_names
+    def _begin(self) -> None:
+        """With the rung that the policy wants while nothing waits; what is wrong with the policy shows now."""
         self._turns, self._arrivals = Turns(), Arrivals()
         self._usable = tuple(range(len(self.rungs)))
         self._ladder: Ladder = self.rungs
@@ -269,6 +268,10 @@ class AdaptiveRunner:
         self._latency_ms = self._latency_sum_ms = 0.0
         self._slowdown, self._worst, self._stall_ms = 1.0, 1.0, 0.0
         self._opening_ms = self._cost_ms()
+        self._at = place(self.rungs, self._policy(self._readings(0.0, 0), self.rungs))
+        self._opening_ms = self._cost_ms()
+        first = self._serving
+        self.inputs, self.input_names, self.output_names = first.inputs, first.input_names, first.output_names
 
     def _ladder_of(self, variants: Sequence[Variant], feeds: Feeds) -> tuple[tuple[Rung, ...], tuple[int, ...]]:
         """The rungs, each faster than those above it, and their places in memory."""
@@ -363,7 +366,7 @@ class AdaptiveRunner:
     def _cost_ms(self) -> float:
         """What a request would wait for the slowest variant to open that needs the place of the one that serves."""
         here = self._places[self._usable[self._at]]
-        blocked = [place for place in self._places if here in self._residency.in_the_way(place)]
+        blocked = [place for place in self._places if place != here and not self._residency.fit(place, here)]
         return max((self._residency.opening_ms[place] for place in blocked), default=0.0)
 
     def _lifted(self, least: int) -> int:

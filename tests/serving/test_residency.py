@@ -129,8 +129,10 @@ def test_under_a_cap_variants_take_each_others_place_and_the_cost_is_told(timed)
     residency = Residency(tuple(one.open for one in variants), cap_bytes=40 * MIB, grown=grown, clock=clock)
     session = AdaptiveRunner(variants, fixed("fp32"), feeds=X, residency=residency, clock=clock, deadline_ms=1e3)
     assert session.resident_bytes == {"fp32": 30 * MIB}
-    session.restart(fixed("int8"), 50)
+    session.restart(lambda readings, ladder: "int8" if readings.waiting else "fp32", 50)
     session.infer(X)
+    assert session.resident_bytes == {"fp32": 30 * MIB}
+    session.infer(X, waiting=1)
     assert session.resident_bytes == {"int8": 30 * MIB}
     change = session.changes[0]
     assert change.opened
