@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from edgeprune.pipeline.forecast import Forecast
     from edgeprune.pipeline.job import Job
+    from edgeprune.serving.policy import Policy
+    from edgeprune.serving.session import AdaptiveRunner
 
 OPTIONS = {
     "model": ("model",),
@@ -215,11 +217,26 @@ def open(path: Path | str) -> Bundle:
     return open_bundle(Path(path))
 
 
-def load(bundle: Bundle, variant: str | None = None, *, threads: int = 1, batch: int = 1) -> Runner:
+def load(
+    bundle: Bundle,
+    variant: str | None = None,
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    adaptive: bool = False,
+    **serving: Any,
+) -> Runner:
     """Open a variant, the bundle's default unless named, in its runtime on this machine; close it, or use it in `with`.
 
-    Raises UnknownNameError for a variant that it has not, MissingError where the runtime is not here.
+    `adaptive`: several at once, each request with the precision that the load allows: see `load_adaptive`, which takes
+    `serving`. Raises UnknownNameError for a variant that it has not, MissingError where the runtime is not here.
     """
+    if adaptive:
+        if variant is not None:
+            raise ConfigError(f"variant {variant} and adaptive exclude each other: say `precisions` instead")
+        return load_adaptive(bundle, threads=threads, batch=batch, **serving)
+    if serving:
+        raise ConfigError(f"{', '.join(sorted(serving))} has no effect without adaptive=True")
     chosen = chosen_variant(bundle, variant)
     if chosen.backend not in LOAD:
         raise MissingError(f"{chosen.name}: {chosen.backend} runs on its device only; here: {', '.join(sorted(LOAD))}")
@@ -227,6 +244,43 @@ def load(bundle: Bundle, variant: str | None = None, *, threads: int = 1, batch:
         bundle.files(chosen), chosen.options, threads=threads, batch=batch
     )
     return runner
+
+
+def load_adaptive(
+    bundle: Bundle,
+    *,
+    policy: str | Policy = "accuracy",
+    precisions: Sequence[str] = (),
+    deadline_ms: float | None = None,
+    hold: int = 50,
+    floors: Mapping[str, str] | None = None,
+    memory_mb: float | None = None,
+    threads: int = 1,
+    batch: int = 1,
+) -> AdaptiveRunner:
+    """A runner that holds the fastest variant of each precision, among which the policy chooses; see `docs/serving.md`.
+
+    `policy`: `accuracy`, `threshold`, `fixed:<precision>`, `file.py:function`, or a function; `deadline_ms`: 50
+    inferences of the most precise unless given; `hold`: requests for which a change binds; `floors`: the least
+    precision by class of request; `memory_mb`: what the variants may take together. Raises InputError where the bundle
+    has less than two variants to choose from, BudgetError where no variant meets the deadline.
+    """
+    from edgeprune.pipeline.serving import open_session, policy_named, sampler_of
+
+    chosen = policy_named(policy) if isinstance(policy, str) else policy
+    sampler, _ = sampler_of(bundle)
+    return open_session(
+        bundle,
+        chosen,
+        precisions=precisions,
+        deadline_ms=deadline_ms,
+        hold=hold,
+        floors=floors,
+        memory_mb=memory_mb,
+        threads=threads,
+        batch=batch,
+        sampler=sampler,
+    )
 
 
 def predict(bundle: Bundle, feeds: Feeds, variant: str | None = None) -> dict[str, NDArray[Any]]:

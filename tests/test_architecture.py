@@ -21,7 +21,7 @@ LAYERS = (
     ("targets", "transport", "models", "data", "graph", "meters", "report", "choose"),
     ("backends",),
     ("train", "export", "prune", "quantize", "measure"),
-    ("worker",),
+    ("worker", "serving"),
     ("bench", "doctor"),
     ("pipeline",),
     ("api",),
@@ -42,7 +42,8 @@ MAY_TORCH = (
     "pipeline/network.py",
 )
 RUNTIMES = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"}
-ON_DEVICE = ("worker/", "measure/", "meters/", "transport/", "errors.py", "progress.py", "registry.py", "tensor.py")
+ON_DEVICE = ("worker/", "serving/", "measure/", "meters/", "transport/")
+ON_DEVICE += ("errors.py", "progress.py", "registry.py", "tensor.py")
 BASE = {"click", "numpy", "pydantic", "yaml", "rich"}
 OLDEST_PYTHON = (3, 10)
 

@@ -267,7 +267,7 @@ def _operators(paths: tuple[Path, ...], seconds: float | None, restarts: int | N
 
     from edgeprune.api import stage_cache
     from edgeprune.bundle import open_bundle
-    from edgeprune.pipeline.operators import OperatorSettings, keep_operators, local_target
+    from edgeprune.pipeline.operators import OperatorSettings, keep_operators, target_of
     from edgeprune.pipeline.peaks import peaks
     from edgeprune.report.operators import operator_page
 
@@ -278,7 +278,7 @@ def _operators(paths: tuple[Path, ...], seconds: float | None, restarts: int | N
     with output.progress() as progress:
         for bundle in opened:
             file, found = keep_operators(bundle, out, settings=settings, progress=progress)
-            most = peaks(local_target(bundle), stage_cache().root, progress=progress)
+            most = peaks(target_of(bundle, here=True), stage_cache().root, progress=progress)
             for variant, before in found:
                 told = {**asdict(variant), "predicted": asdict(before) if before else None}
                 told["limits"] = [asdict(one) for one in variant.limits(most)]

@@ -51,6 +51,29 @@ class NvmlMeter:
         return sum(int(self._nvml.nvmlDeviceGetTotalEnergyConsumption(card)) for card in self._cards)
 
 
+class NvmlUse:
+    """How busy the cards of this machine are. Raises MissingError where none tells."""
+
+    def __init__(self, library: Any = None) -> None:
+        self._nvml = library or _library()
+        try:
+            self._nvml.nvmlInit()
+            count = self._nvml.nvmlDeviceGetCount()
+            self._cards = [self._nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+        except self._nvml.NVMLError as error:
+            raise MissingError(f"{SENSOR}: {error}") from error
+        if not self._cards:
+            raise MissingError(f"{SENSOR}: no card")
+        self.share()
+
+    def share(self) -> float:
+        """Of time in which kernels ran lately, on the busiest card. Raises MissingError."""
+        try:
+            return max(int(self._nvml.nvmlDeviceGetUtilizationRates(card).gpu) for card in self._cards) / 100
+        except self._nvml.NVMLError as error:
+            raise MissingError(f"{SENSOR}: {error}") from error
+
+
 def _library() -> Any:
     try:
         import pynvml

@@ -81,7 +81,7 @@ def time_operators(
     none can run.
     """
     settings = settings or OperatorSettings()
-    target = _target(bundle, here=transport is None)
+    target = target_of(bundle, here=transport is None)
     site = _Site(bundle, target.threads, settings, transport or LocalTransport())
     site.push_inputs()
     named = {one.name: one for one in (bundle.core.baseline, *bundle.core.variants)}
@@ -119,7 +119,7 @@ def keep_operators(
     cannot be added to is found before anything is measured: raises CorruptError where it is damaged or of another
     schema, InputError where it is of another environment, OutputError where it cannot be written.
     """
-    target = _target(bundle, here=transport is None)
+    target = target_of(bundle, here=transport is None)
     path = out / target.name / FILE
     before = read_table(path) if path.exists() else None
     if before is not None:
@@ -139,7 +139,7 @@ def operator_shares(
     bundle: Bundle, variant: Variant, *, settings: OperatorSettings, progress: Progress = SILENT
 ) -> dict[str, float]:
     """The share of an inference that each operator takes, by its name. Raises what the variant's worker raises."""
-    site = _Site(bundle, _target(bundle, here=True).threads, settings, LocalTransport())
+    site = _Site(bundle, target_of(bundle, here=True).threads, settings, LocalTransport())
     site.push_inputs()
     with progress.task("profile", settings.restarts) as task:
         restarts = site.restarted(variant, task)
@@ -147,7 +147,7 @@ def operator_shares(
     return {name: ms / sum(medians.values()) for name, ms in medians.items()}
 
 
-def _target(bundle: Bundle, *, here: bool) -> Target:
+def target_of(bundle: Bundle, *, here: bool) -> Target:
     """What a bundle is for. Raises MissingError where that must be this machine, and is not."""
     target = read_yaml(bundle.root / "target.yaml", Target)
     if here and not target.local:

@@ -1,9 +1,11 @@
 """With the library itself where it is; what a card answers is replayed, for there is none on most machines."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from edgeprune.errors import MissingError
-from edgeprune.meters.nvml import NvmlMeter
+from edgeprune.meters.nvml import NvmlMeter, NvmlUse
 
 
 class Library:
@@ -35,6 +37,11 @@ class Library:
         if self.fails_after is not None and self.calls > self.fails_after:
             raise self.NVMLError("Not Supported")
         return self.cards[card] + 1000 * (self.calls - 1)
+
+    def nvmlDeviceGetUtilizationRates(self, card):  # noqa: N802
+        if self.fails_after is not None:
+            raise self.NVMLError("Not Supported")
+        return SimpleNamespace(gpu=10 * (card + 1))
 
 
 def test_millijoules_count_from_when_it_was_opened():
@@ -69,3 +76,10 @@ def test_a_card_that_stops_answering_is_told():
 def test_without_the_bindings_or_a_driver_it_says_so():
     with pytest.raises(MissingError, match="NVML"):
         NvmlMeter()
+
+
+def test_the_busiest_card_tells_the_use():
+    assert NvmlUse(Library(1, 1, 1)).share() == 0.3
+    for library in (Library(), Library(1, fails_after=0)):
+        with pytest.raises(MissingError, match=r"no card|Not Supported"):
+            NvmlUse(library)
