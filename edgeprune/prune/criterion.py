@@ -9,7 +9,6 @@ from torch import Tensor
 from edgeprune.prune.blocks import Block
 from edgeprune.prune.structure import Structure
 
-
 Remove = Literal["channels", "blocks"]
 
 

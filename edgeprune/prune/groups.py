@@ -259,7 +259,9 @@ def _to_units(traced: _Traced, layer: nn.Module, axis: Axis, indices: list[set[i
 
 
 def _indices(traced: Sequence[_Traced], unit: list[tuple[int, int]], key: tuple[str, Axis]) -> tuple[int, ...]:
-    found = {index for number, channel in unit if key in traced[number].sides for index in traced[number].sides[key][channel]}
+    found = {
+        index for number, channel in unit if key in traced[number].sides for index in traced[number].sides[key][channel]
+    }
     return tuple(sorted(found))
 
 
@@ -297,12 +299,16 @@ def _unreached(model: nn.Module, calls: _Calls) -> Iterator[_Rule]:
         if name in calls.arguments or not any(True for _ in module.parameters(recurse=False)):
             continue
         around = name.rpartition(".")[0]
-        inside = frozenset(one for one, _ in model.named_modules() if f"{one}.".startswith(f"{around}." if around else ""))
+        inside = frozenset(
+            one for one, _ in model.named_modules() if f"{one}.".startswith(f"{around}." if around else "")
+        )
         widths = set()
         for axis in ("in", "out"):
             with suppress(ModelError):
                 widths.add(side(module, axis).width)
-        told = f"{around or type(model).__name__} does not run all of its layers on every input: not {name} on the example"
+        told = (
+            f"{around or type(model).__name__} does not run all of its layers on every input: not {name} on the example"
+        )
         yield _Rule(inside, told, frozenset(widths) or None)
 
 

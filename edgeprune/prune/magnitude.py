@@ -2,8 +2,8 @@
 
 A channel's importance is the mean over the layers it runs through of the sum of its squared weights there, divided by
 the mean over its group, so that groups can be compared: the group L2 norm of Fang et al., "DepGraph: Towards Any
-Structural Pruning", CVPR 2023, section 3.3. A block's is the mean square of what its branch ends in: of a residual block
-the scale of its last normalization.
+Structural Pruning", CVPR 2023, section 3.3. A block's is the mean square of what its branch ends in: of a residual
+block the scale of its last normalization.
 """
 
 from __future__ import annotations

@@ -9,9 +9,11 @@ from torch.optim import Optimizer
 
 
 def carry(
-    optimizer: Optimizer, old: nn.Parameter, new: nn.Parameter, cut: Callable[[Tensor], Tensor] | None = None
+    optimizer: Optimizer | None, old: nn.Parameter, new: nn.Parameter, cut: Callable[[Tensor], Tensor] | None = None
 ) -> None:
     """Put `new` where `old` was; what is kept per weight goes through `cut`, which made one of the other."""
+    if optimizer is None:
+        return
     for group in optimizer.param_groups:
         group["params"] = [new if one is old else one for one in group["params"]]
     if old in optimizer.state:
@@ -22,8 +24,10 @@ def carry(
         optimizer.state[new] = state
 
 
-def drop(optimizer: Optimizer, gone: nn.Parameter) -> None:
+def drop(optimizer: Optimizer | None, gone: nn.Parameter) -> None:
     """Forget a parameter that is no longer part of the network."""
+    if optimizer is None:
+        return
     for group in optimizer.param_groups:
         group["params"] = [one for one in group["params"] if one is not gone]
     optimizer.state.pop(gone, None)

@@ -24,7 +24,7 @@ class StandIn(nn.Module):
         self.has_cell = layer.mode == "LSTM"
 
     def forward(self, x: Tensor, state: object = None) -> tuple[Tensor, object]:
-        """Outputs [N, T, D * H], and one state [N, H] for each layer and direction, which can be told apart by index."""
+        """Outputs [N, T, D * H], and a state [N, H] of each layer and direction, to be told apart by index."""
         given = [dense(x) for dense in self.directions]
         last = [one.select(1 if self.batch_first and one.ndim == 3 else 0, -1) for one in given]
         state = tuple(last * self.layers) if self.layers * len(last) > 1 else last[0].unsqueeze(0)

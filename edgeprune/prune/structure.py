@@ -106,9 +106,7 @@ class Structure:
         cuts = self.groups[piece.group].cuts(piece.channels)
         return Counter({(cut.module, cut.axis): len(cut.removed) for cut in cuts if not self._is_removed(cut.module)})
 
-    def sums(
-        self, group: int, of: Callable[[Place, nn.Parameter], Tensor | None], axis: Axis | None = None
-    ) -> Tensor:
+    def sums(self, group: int, of: Callable[[Place, nn.Parameter], Tensor | None], axis: Axis | None = None) -> Tensor:
         """[channels of the dense group], float64: `of(place, parameter)`, shaped like the parameter, added up.
 
         Over all parameters of all members, or those of one axis. Channels that were removed have 0.
@@ -119,9 +117,7 @@ class Structure:
                 found += self.member_sums(group, member, of)
         return found
 
-    def member_sums(
-        self, group: int, member: Member, of: Callable[[Place, nn.Parameter], Tensor | None]
-    ) -> Tensor:
+    def member_sums(self, group: int, member: Member, of: Callable[[Place, nn.Parameter], Tensor | None]) -> Tensor:
         """The same over one member."""
         layer = self.layer(member)
         found = side(layer, member.axis)
@@ -144,7 +140,7 @@ class Structure:
 
         Raises ModelError where a cut network would compute something else; it is then as it was.
         """
-        cuts, blocks = [], set(self._blocks)
+        cuts, blocks = list[Cut](), set(self._blocks)
         chosen = list(pieces)
         for piece in chosen:
             if piece.block:

@@ -258,7 +258,10 @@ class StructuredPruner:
             return [Piece(block=block.name) for block in self.structure.blocks if not block.whole]
         lefts = {group: self.structure.left(group) for group in self._free}
         return [
-            Piece(group, chunk) for group, left in lefts.items() if len(left) > self.align for chunk in self._chunks(left)
+            Piece(group, chunk)
+            for group, left in lefts.items()
+            if len(left) > self.align
+            for chunk in self._chunks(left)
         ]
 
     def _least_by_fraction(self) -> Iterator[Piece]:

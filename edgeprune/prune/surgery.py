@@ -198,8 +198,7 @@ def _replace(
     if old.grad is not None:
         new.grad = old.grad if cut is None else cut(old.grad)
     setattr(layer, name, new)
-    if optimizer is not None:
-        carry(optimizer, old, new, cut)
+    carry(optimizer, old, new, cut)
 
 
 def _remove(model: nn.Module, blocks: Iterable[str], optimizer: Optimizer | None) -> None:
@@ -212,7 +211,7 @@ def _remove(model: nn.Module, blocks: Iterable[str], optimizer: Optimizer | None
         parent, _, name = module.rpartition(".")
         removed = _find(model, module)
         setattr(_find(model, parent), name, Skip())
-        for parameter in removed.parameters() if optimizer is not None else ():
+        for parameter in removed.parameters():
             drop(optimizer, parameter)
     for module, numbers in layers.items():
         _remove_layers(model, module, numbers, optimizer)
@@ -229,7 +228,7 @@ def _remove_layers(model: nn.Module, module: str, gone: set[int], optimizer: Opt
     asked = ("bias", "batch_first", "dropout", "bidirectional", *(("nonlinearity",) if type(old) is nn.RNN else ()))
     settings = {name: getattr(old, name) for name in asked}
     kept = [number for number in range(old.num_layers) if number not in gone]
-    new = type(old)(old.input_size, old.hidden_size, len(kept), **settings)
+    new: nn.RNNBase = getattr(nn, type(old).__name__)(old.input_size, old.hidden_size, len(kept), **settings)
     stays = set[nn.Parameter]()
     for number, before in enumerate(kept):
         for name, _ in new.named_parameters():
@@ -239,9 +238,8 @@ def _remove_layers(model: nn.Module, module: str, gone: set[int], optimizer: Opt
             parameter = getattr(old, f"{kind}_l{before}{of[len(str(number)) :]}")
             setattr(new, name, parameter)
             stays.add(parameter)
-    for parameter in old.parameters() if optimizer is not None else ():
-        if parameter not in stays:
-            drop(optimizer, parameter)
+    for parameter in set(old.parameters()) - stays:
+        drop(optimizer, parameter)
     parent, _, name = module.rpartition(".")
     setattr(_find(model, parent), name, new.train(old.training))
     new.flatten_parameters()

@@ -15,7 +15,7 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 class Uniform(Magnitude):
-    """A channel's importance is the fraction of its group with smaller weights: all groups lose their first tenth first.
+    """A channel's importance is the fraction of its group with smaller weights: all groups lose a tenth first.
 
     Blocks go by numbers that are spread evenly (i times the golden ratio, modulo 1), so that any few of them are too.
     """

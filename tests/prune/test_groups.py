@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from edgeprune.errors import ConfigError, ModelError
 from edgeprune.models.zoo import build
 from edgeprune.prune.groups import Trial, find_groups, merged
-from edgeprune.prune.magnitude import MagnitudePruner
+from edgeprune.prune.structured import StructuredPruner
 from edgeprune.prune.surgery import mask, replay
 
 X = torch.zeros(1, 3, 8, 8)
@@ -203,7 +203,7 @@ def test_a_network_with_several_inputs_is_cut_where_it_computes_the_same():
     found = whole(model, example)
     assert found["first"] == found["second"] == ""
     assert found["last"] == "it is the output"
-    pruner = MagnitudePruner(model, example, keep=0.5)
+    pruner = StructuredPruner(model, example, keep=0.5)
     pruner.step()
     assert pruner.report.macs_before == 5 * (8 * 12 * 3 + 12 * 6 * 3) + 6 * 2
     assert pruner.report.kept <= 0.5
@@ -221,14 +221,14 @@ def test_a_network_with_several_inputs_is_cut_where_it_computes_the_same():
 )
 def test_recurrent_layers_and_attention_are_refused_in_one_line(model, example, layer):
     with pytest.raises(ConfigError, match=f"{layer} cannot be pruned yet.*--pruner none") as caught:
-        MagnitudePruner(model, example, keep=0.5)
+        StructuredPruner(model, example, keep=0.5)
     assert "\n" not in str(caught.value)
 
 
 def test_encoders_are_refused():
     pytest.importorskip("transformers")
     with pytest.raises(ConfigError, match="cannot be pruned yet"):
-        MagnitudePruner(build("bert-mini", TEXT), {}, keep=0.5)
+        StructuredPruner(build("bert-mini", TEXT), {}, keep=0.5)
 
 
 def test_a_network_that_cannot_be_followed_is_refused_in_one_line():

@@ -12,7 +12,7 @@ from torch import nn
 from edgeprune.errors import ConfigError
 from edgeprune.models.zoo import build
 from edgeprune.prune.groups import Trial, find_groups
-from edgeprune.prune.magnitude import MagnitudePruner, importance
+from edgeprune.prune.structured import StructuredPruner, importance
 from edgeprune.prune.surgery import replay
 
 CASES = {"cnn": (1, 8, 8), "resnet20": (3, 32, 32)}
@@ -21,7 +21,7 @@ CASES = {"cnn": (1, 8, 8), "resnet20": (3, 32, 32)}
 def pruned(name="cnn", *, keep=0.5, align=1, seed=0):
     torch.manual_seed(seed)
     model = build(name, {"input_shape": CASES[name], "classes": 10})
-    pruner = MagnitudePruner(model, torch.zeros(1, *CASES[name]), keep=keep, align=align)
+    pruner = StructuredPruner(model, torch.zeros(1, *CASES[name]), keep=keep, align=align)
     pruner.step()
     return model, pruner
 
@@ -71,7 +71,7 @@ def test_the_default_job_keeps_less_than_half_in_multiples_of_sixteen():
 def test_a_width_that_is_no_multiple_becomes_one():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 21), nn.ReLU(), nn.Linear(21, 6), nn.ReLU(), nn.Linear(6, 3))
-    pruner = MagnitudePruner(model, torch.zeros(1, 1, 8, 8), keep=0.9, align=8)
+    pruner = StructuredPruner(model, torch.zeros(1, 1, 8, 8), keep=0.9, align=8)
     pruner.step()
     assert widths(pruner)["1"] == (21, 16)
     assert widths(pruner)["3"] == (6, 6)
@@ -81,11 +81,11 @@ def test_a_width_that_is_no_multiple_becomes_one():
 def test_what_cannot_be_reached_is_told_with_what_can_and_nothing_is_cut():
     model = build("resnet20", {"input_shape": (3, 32, 32), "classes": 10})
     before = sum(p.numel() for p in model.parameters())
-    pruner = MagnitudePruner(model, torch.zeros(1, 3, 32, 32), keep=0.5, align=16)
+    pruner = StructuredPruner(model, torch.zeros(1, 3, 32, 32), keep=0.5, align=16)
     with pytest.raises(ConfigError, match=r"keep 0\.5 cannot be reached in multiples of 16 channels: 0\.601"):
         pruner.step()
     assert sum(p.numel() for p in model.parameters()) == before
-    reachable = MagnitudePruner(model, torch.zeros(1, 3, 32, 32), keep=0.601, align=16)
+    reachable = StructuredPruner(model, torch.zeros(1, 3, 32, 32), keep=0.601, align=16)
     reachable.step()
     assert reachable.report.kept <= 0.601
 
@@ -106,7 +106,7 @@ def test_the_smallest_weights_go_first():
     with torch.no_grad():
         model.conv2.weight[small] *= 1e-3
         model.dense1.weight.view(128, 64, 4)[:, small] *= 1e-3
-    pruner = MagnitudePruner(model, torch.zeros(1, 1, 8, 8), keep=0.93)
+    pruner = StructuredPruner(model, torch.zeros(1, 1, 8, 8), keep=0.93)
     pruner.step()
     removed = next(cut.removed for cut in pruner.log.cuts if (cut.module, cut.axis) == ("conv2", "out"))
     assert set(small) <= set(removed)
@@ -158,6 +158,6 @@ def test_a_second_step_does_nothing_and_keeping_all_cuts_nothing():
 
 def test_a_numpy_example_will_do_and_the_report_is_json():
     model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
-    pruner = MagnitudePruner(model, np.zeros((1, 1, 8, 8), np.float32), keep=0.5)
+    pruner = StructuredPruner(model, np.zeros((1, 1, 8, 8), np.float32), keep=0.5)
     pruner.step()
     assert json.loads(json.dumps(asdict(pruner.report)))["macs_before"] == 347_392
