@@ -124,7 +124,7 @@ def stages(job: Job) -> assemble.Parts:
 
 
 def pruned_network(job: Job, trained: Stage, exported: Stage) -> Stage:
-    """The network without what its pruner removed, trained on. `exported`: the dense graph, whose operators take time."""
+    """The network without what its pruner removed, trained on; `exported` is the dense graph."""
     from edgeprune.pipeline import network, priced
 
     prices = partial(priced.prices, job, exported) if job.recipe.prune.cost == "latency" else None
