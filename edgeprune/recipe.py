@@ -118,6 +118,8 @@ class PrunePart(_Part):
     """Times of operators (`edgeprune bench --operators`), for `cost: latency`."""
     remove: Literal["channels", "blocks"] = "channels"
     """Channels, hidden units and heads; or whole residual blocks and layers of a stack."""
+    align: Annotated[int, Field(gt=0)] | None = None
+    """What is cut keeps a multiple of so many channels; None: as many as the target likes."""
     fractions: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
     """By layer, or pattern of layers: what it keeps of its own channels, in place of what ranks them all; 1: whole."""
     schedule: Literal["one-shot", "linear", "cubic"] = "one-shot"

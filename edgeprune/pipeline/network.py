@@ -262,7 +262,8 @@ def _pruner(
     prices: Callable[[], Sequence[Price]] | None = None,
 ) -> StructuredPruner:
     """The recipe's, in the widest alignment up to the target's that allows what it asks for."""
-    part, wide = job.recipe.prune, job.target.channel_alignment
+    part = job.recipe.prune
+    wide = part.align or job.target.channel_alignment
     structure = Structure(model, _example(job, model))
     for line in structure.unfollowed:
         job.progress.say(f"prune: {line}: it is left whole")
