@@ -55,7 +55,7 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
         "--schedule", type=OneOf("schedule", SCHEDULES), help="At once, or while it is trained on.  [one-shot]"
     ),
     "distill": click.option(
-        "--distill", type=float, metavar="SHARE", help="Of the unpruned network's answers in the loss.  [0]"
+        "--distill", type=float, metavar="SHARE", help="Of the unpruned network's answers in the loss.  [0.0]"
     ),
     "precision": click.option(
         "--precision", type=OneOf("precision", PRECISIONS), help="The lowest that is made.  [int8]"

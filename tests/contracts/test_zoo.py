@@ -26,8 +26,8 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.models.projected_resnet import Bottleneck, ProjectedResNet
 from edgeprune.models.zoo import build, specs_of
-from edgeprune.prune.structured import StructuredPruner
 from edgeprune.prune.pruner import PruneReport
+from edgeprune.prune.structured import StructuredPruner
 from edgeprune.prune.surgery import SurgeryLog, mask
 from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.emission.flavour import FLAVOURS
