@@ -116,6 +116,10 @@ class PrunePart(_Part):
     """What is kept a fraction of: multiply-accumulates, or milliseconds as `table` foretells them."""
     table: Path | None = None
     """Times of operators (`edgeprune bench --operators`), for `cost: latency`."""
+    per_cost: bool = False
+    """Whether what matters least for what it costs goes first, and not just what matters least; of latency always, of
+    `uniform` never.
+    """
     remove: Literal["channels", "blocks"] = "channels"
     """Channels, hidden units and heads; or whole residual blocks and layers of a stack."""
     align: Annotated[int, Field(gt=0)] | None = None

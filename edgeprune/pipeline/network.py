@@ -278,6 +278,7 @@ def _pruner(
                 keep=part.keep if part.sparsity is None else 1 - part.sparsity,
                 cost=part.cost if part.sparsity is None else "weights",
                 prices=told,
+                per_cost=(part.per_cost or part.cost == "latency") and part.pruner != "uniform",
                 remove=part.remove,
                 fractions=part.fractions,
                 align=align,

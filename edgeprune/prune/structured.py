@@ -39,6 +39,7 @@ class StructuredPruner:
         keep: float = 0.5,
         cost: str = "macs",
         prices: Sequence[Price] | None = None,
+        per_cost: bool = False,
         remove: Remove = "channels",
         fractions: Mapping[str, float] | None = None,
         align: int = 1,
@@ -47,7 +48,8 @@ class StructuredPruner:
         """The model is not cut before `step`.
 
         `example_inputs` is one sample, [1, C, H, W] or inputs by name, or what was found with it. `keep` is the
-        fraction of the cost that may stay: of `macs`, `weights`, or whatever `prices` say. `fractions` by layer, or
+        fraction of the cost that may stay: of `macs`, `weights`, or whatever `prices` say. With `per_cost` what goes
+        first is what matters least for what it costs, not what matters least. `fractions` by layer, or
         pattern of layers (`layer1.*`), is what that layer itself keeps of its channels; 1: it stays whole, and what it
         shares channels with. A layer that is cut keeps a multiple of `align` channels.
 
@@ -62,6 +64,7 @@ class StructuredPruner:
             resolve(CRITERIA, criterion, "pruner")() if isinstance(criterion, str) else criterion
         )
         self.keep, self.cost, self.remove, self.align, self.schedule = keep, cost, remove, align, schedule
+        self.per_cost = per_cost
         self._steps, self._events = 0, list[Event]()
         self._macs = Bill(macs(self.structure.trial))
         self._macs_before = self._macs.total
@@ -178,12 +181,12 @@ class StructuredPruner:
                 return
 
     def _ranked(self, bill: Bill) -> list[Piece]:
-        """Least important first; where time is the cost, least important for the time that it takes."""
+        """Least important first, or least important for what it costs; then nothing goes that saves nothing."""
         scored = [*(self._blocks() if self.remove == "blocks" else self._channels())]
-        if self.cost != "latency":
+        if not self.per_cost:
             return [piece for _, piece in sorted(scored, key=lambda one: one[0])]
         saved = [bill.saves(self.structure.lost(piece), piece.block) for _, piece in scored]
-        worth = [(score / ms, piece) for (score, piece), ms in zip(scored, saved, strict=True) if ms > 0]
+        worth = [(score / cost, piece) for (score, piece), cost in zip(scored, saved, strict=True) if cost > 0]
         return [piece for _, piece in sorted(worth, key=lambda one: one[0])]
 
     def _blocks(self) -> Iterator[tuple[float, Piece]]:

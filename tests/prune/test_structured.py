@@ -283,7 +283,7 @@ def test_heads_and_layers_of_an_encoder_go_and_it_is_reloaded(tmp_path):
     torch.testing.assert_close(again(**given).logits, model(**given).logits, rtol=0, atol=0)
 
 
-def test_where_time_is_the_cost_what_takes_time_for_little_goes_first():
+def test_what_costs_much_for_what_it_matters_goes_first():
     """Prices that say one layer takes all the time: it alone is cut."""
     torch.manual_seed(0)
     model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
@@ -292,7 +292,7 @@ def test_where_time_is_the_cost_what_takes_time_for_little_goes_first():
         Price("conv2", (("conv2", "out"),), lambda lost: 64 - lost[0]),
         Price("dense1", (("dense1", "out"),), lambda lost: 0.0),
     ]
-    pruner = StructuredPruner(model, torch.zeros(1, 1, 8, 8), keep=0.5, cost="latency", prices=prices, align=4)
+    pruner = StructuredPruner(model, torch.zeros(1, 1, 8, 8), keep=0.5, prices=prices, per_cost=True, align=4)
     pruner.step()
     assert {layer.name for layer in pruner.report.layers if layer.after < layer.before} == {"conv2"}
     assert widths(pruner)["conv2"] == (64, 32)
