@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+NAMES = (("num_attention_heads", "all_head_size"), ("n_heads", "dim"))
+"""What attributes are called that say how many heads there are, and how many channels in all of them."""
 HOLDERS = (("query", "key", "value"), ("q_lin", "k_lin", "v_lin"))
 """What the dense layers are called that make queries, keys and values of all heads."""
 
@@ -31,3 +33,17 @@ def find_attentions(model: nn.Module) -> tuple[Attention, ...]:
             if isinstance(size, int) and all(isinstance(layer, nn.Linear) for layer in layers):
                 found.append(Attention(name, size, tuple(f"{name}.{holder}".lstrip(".") for holder in holders)))
     return tuple(found)
+
+
+def count_heads(model: nn.Module) -> None:
+    """Tell attentions how many heads they have left: some versions of the library ask that, and not their layers."""
+    for one in find_attentions(model):
+        module, channels = model.get_submodule(one.module), _channels(model.get_submodule(one.holders[0]))
+        for heads, width in NAMES:
+            if hasattr(module, heads):
+                setattr(module, heads, channels // one.size)
+                setattr(module, width, channels)
+
+
+def _channels(layer: nn.Module) -> int:
+    return layer.out_features if isinstance(layer, nn.Linear) else 0

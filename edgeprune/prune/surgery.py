@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from edgeprune.errors import CorruptError, ModelError, OutputError
 from edgeprune.models.pretrained import PREFIX
 from edgeprune.models.zoo import build, is_file, is_local, load_weights, specs_of
+from edgeprune.prune.attention import count_heads
 from edgeprune.prune.optimizer_state import carry, drop
 from edgeprune.prune.sides import Axis, directions, side, width
 
@@ -94,6 +95,7 @@ def replay(model: nn.Module, log: SurgeryLog, optimizer: Optimizer | None = None
             setattr(layer, attribute, multiple * len(kept))
         if isinstance(layer, nn.RNNBase):
             layer.flatten_parameters()
+    count_heads(model)
 
 
 def mask(model: nn.Module, log: SurgeryLog) -> None:
