@@ -42,6 +42,10 @@ OPTIONS = {
     "inputs": ("data", "inputs"),
     "pruner": ("prune", "pruner"),
     "keep": ("prune", "keep"),
+    "sparsity": ("prune", "sparsity"),
+    "remove": ("prune", "remove"),
+    "schedule": ("prune", "schedule"),
+    "distill": ("train", "distill"),
     "precision": ("quantize", "precision"),
     "plan": ("quantize", "plan"),
     "quantize_epochs": ("quantize", "epochs"),
@@ -56,6 +60,9 @@ OPTIONS = {
 }
 """Where in a recipe an option stands."""
 
+PRUNING = ("keep", "sparsity", "remove", "schedule", "distill")
+"""Options that say how a pruner works."""
+
 
 class Idle(NamedTuple):
     """Options that would change nothing in some jobs, and what makes a job one of them."""
@@ -68,7 +75,7 @@ class Idle(NamedTuple):
 
 IDLE = (
     Idle(
-        ("weights", "keep", "epochs", "device"),
+        ("weights", *PRUNING, "epochs", "device"),
         "on an ONNX file, which is neither trained nor pruned",
         lambda recipe, _: recipe.is_graph,
     ),
@@ -98,7 +105,7 @@ IDLE = (
         "where nothing is quantized or trained",
         lambda recipe, speed_only: recipe.is_graph or speed_only or recipe.quantize.precision not in QUANTIZED,
     ),
-    Idle(("keep",), "without a pruner", lambda recipe, _: recipe.prune.pruner == "none"),
+    Idle(PRUNING, "without a pruner", lambda recipe, _: recipe.prune.pruner == "none"),
     Idle(
         ("epochs", "device"),
         "where the weights are given and nothing is pruned, so that nothing is trained",

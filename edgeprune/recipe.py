@@ -17,7 +17,7 @@ from edgeprune.registry import unknown
 PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
 QUANTIZED = ("int8", "mixed", "int4")
 """Those of a graph with Q/DQ pairs."""
-PRUNERS = ("none", "magnitude")
+PRUNERS = ("none", "uniform", "magnitude", "taylor")
 Correction = Literal["smoothing", "equalization", "rounding", "bias"]
 CORRECTIONS: tuple[str, ...] = get_args(Correction)
 ObserverName = Literal["minmax", "moving-average", "percentile", "mse", "entropy"]
@@ -81,6 +81,12 @@ class TrainPart(_Part):
     epochs: Annotated[int, Field(ge=0)] = 30
     recover_epochs: Annotated[int, Field(ge=0)] | None = None
     """Epochs after pruning; None: as many as `epochs`."""
+    recover_lr: Annotated[float, Field(gt=0)] | None = None
+    """Of that training; None: `lr`."""
+    distill: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share that the unpruned network's answers have in the loss of that training; the right answers have the rest."""
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """That both networks' scores are divided by, there."""
     batch: Annotated[int, Field(gt=0)] = 64
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: Annotated[float, Field(gt=0)] = 0.001
@@ -96,11 +102,36 @@ class TrainPart(_Part):
 
 
 class PrunePart(_Part):
-    """What is removed."""
+    """What is removed, how much of it, and when."""
 
-    pruner: Literal["none", "magnitude"] = "magnitude"
+    pruner: Literal["none", "uniform", "magnitude", "taylor"] = "magnitude"
+    """What ranks what goes: the size of weights, in each layer alike or over all; what the loss would do, to first
+    order.
+    """
     keep: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Fraction of the multiply-accumulates that may stay."""
+    """Fraction of the cost that may stay."""
+    sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Fraction of the weights that goes, in place of `keep`."""
+    cost: Literal["macs", "latency"] = "macs"
+    """What is kept a fraction of: multiply-accumulates, or milliseconds as the recipe's `latency_table` foretells them."""
+    per_cost: bool = False
+    """Whether what matters least for what it costs goes first, and not just what matters least; of latency always, of
+    `uniform` never.
+    """
+    remove: Literal["channels", "blocks"] = "channels"
+    """Channels, hidden units and heads; or whole residual blocks and layers of a stack."""
+    align: Annotated[int, Field(gt=0)] | None = None
+    """What is cut keeps a multiple of so many channels; None: as many as the target likes."""
+    fractions: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
+    """By layer, or pattern of layers: what it keeps of its own channels, in place of what ranks them all; 1: whole."""
+    schedule: Literal["one-shot", "linear", "cubic"] = "one-shot"
+    """All before the network is trained on, or gradually in the first of those epochs."""
+    epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Over which it goes, gradually."""
+    removals: Annotated[int, Field(gt=0)] = 10
+    """How often something goes, gradually."""
+    batches: Annotated[int, Field(gt=0)] = 100
+    """Of training samples, whose gradients are looked at before all goes at once."""
 
 
 class QuantizePart(_Part):

@@ -58,6 +58,7 @@ def test_every_option_reaches_its_place_in_the_recipe():
         "pruner": "magnitude", "keep": 0.25, "precision": "mixed", "max_drop": 2.0, "max_latency_ms": 1.5,
         "max_size_mb": 0.1, "epochs": 3, "device": "cuda", "seed": 7, "preprocess": Path("p.yaml"),
         "vocabulary": Path("vocab.txt"), "length": 64, "task": "none", "metric": "score.py:score",
+        "sparsity": 0.3, "remove": "blocks", "schedule": "cubic", "distill": 0.5,
         "inputs": ("x:float32[1,3]",), "observer": "mse", "plan": Path("plan.yaml"), "quantize_epochs": 2,
     }  # fmt: skip
     assert values.keys() == OPTIONS.keys()

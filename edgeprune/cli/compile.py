@@ -17,7 +17,8 @@ from edgeprune.cli.output import Output, output_options
 @click.option("--backend", "backends", multiple=True, metavar="NAME", help="Runtime; repeat for more.  [all]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the bundle.  [build/<model>-<target>]")
 @job_options("data", "weights", "recipe", "calibration", "preprocess", "vocabulary", "length", "inputs", "task")
-@job_options("metric", "pruner", "keep", "precision", "plan", "observer")
+@job_options("metric", "pruner", "keep", "sparsity", "remove", "schedule", "distill")
+@job_options("precision", "plan", "observer")
 @click.option("--max-drop", type=float, metavar="POINTS", help="Of accuracy that may be lost.  [1.0]")
 @click.option("--max-latency-ms", type=float, metavar="X", help="p50 at batch 1.")
 @click.option(

@@ -11,7 +11,9 @@ import click
 from edgeprune.cli.output import OneOf
 
 # As in edgeprune.recipe, which is not imported before a command runs; a test holds the two together.
-PRUNERS = ("none", "magnitude")
+PRUNERS = ("none", "uniform", "magnitude", "taylor")
+REMOVED = ("channels", "blocks")
+SCHEDULES = ("one-shot", "linear", "cubic")
 PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
 OBSERVERS = ("minmax", "moving-average", "percentile", "mse", "entropy")
 TASKS = ("classification", "regression", "question-answering", "none")
@@ -43,6 +45,18 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
         "--pruner", type=OneOf("pruner", PRUNERS), help="What decides what is removed.  [magnitude]"
     ),
     "keep": click.option("--keep", type=float, metavar="FRACTION", help="Of the multiply-accumulates.  [0.5]"),
+    "sparsity": click.option(
+        "--sparsity", type=float, metavar="FRACTION", help="Of the weights that goes, in place of --keep."
+    ),
+    "remove": click.option(
+        "--remove", type=OneOf("part", REMOVED), help="Channels, units and heads; or whole blocks.  [channels]"
+    ),
+    "schedule": click.option(
+        "--schedule", type=OneOf("schedule", SCHEDULES), help="At once, or while it is trained on.  [one-shot]"
+    ),
+    "distill": click.option(
+        "--distill", type=float, metavar="SHARE", help="Of the unpruned network's answers in the loss.  [0.0]"
+    ),
     "precision": click.option(
         "--precision", type=OneOf("precision", PRECISIONS), help="The lowest that is made.  [int8]"
     ),

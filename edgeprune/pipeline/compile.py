@@ -75,7 +75,8 @@ def prepare(
     _check_backends(target, backends, recipe.quantize.precision)
     _check_budgets(recipe, target)
     _check_plan(recipe)
-    splits = resolve_splits(_with_own(recipe, progress), trains=not (recipe.has_weights or speed_only))
+    _check_pruning(recipe, speed_only)
+    splits = resolve_splits(_with_own(recipe, progress), trains=_trains(recipe, speed_only))
     return Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
 
 
@@ -92,7 +93,7 @@ def stages(job: Job) -> assemble.Parts:
         trained = network.train(job)
         suited = partial(network.check_suited, job, trained)
         dense = artifact.export(job, trained, partial(network.dense, job, trained))
-        weights = network.recover(job, network.prune(job, trained))
+        weights = pruned_network(job, trained, dense)
         exported, load = dense, partial(network.pruned, job, weights)
         if job.recipe.prune.pruner != "none":
             exported = artifact.export(job, weights, load)
@@ -121,6 +122,14 @@ def stages(job: Job) -> assemble.Parts:
         [(backend, narrow, variant(backend, narrow)) for backend, narrow in wanted],
         None if quantization is None else quantization.plan,
     )
+
+
+def pruned_network(job: Job, trained: Stage, exported: Stage) -> Stage:
+    """The network without what its pruner removed, trained on; `exported` is the dense graph."""
+    from edgeprune.pipeline import network, priced
+
+    prices = partial(priced.prices, job, exported) if job.recipe.prune.cost == "latency" else None
+    return network.recover(job, network.prune(job, trained, prices), trained, prices)
 
 
 def variants(target: Target, backends: tuple[str, ...] | None, narrowest: str) -> list[tuple[str, str]]:
@@ -186,17 +195,44 @@ def _with_own(recipe: Recipe, progress: Progress) -> DataPart:
     return part.model_copy(update={"vocabulary": tokenizer})
 
 
+def _trains(recipe: Recipe, speed_only: bool) -> bool:
+    """Whether weights are trained, at first or once pruned: then no row that trains may judge."""
+    recovers = "pruner" in recipe.prune.model_fields_set and recipe.prune.pruner != "none"
+    return not speed_only and not recipe.is_graph and (not recipe.has_weights or recovers)
+
+
+def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
+    """Refuse what contradicts itself, before any work."""
+    part = recipe.prune
+    if part.pruner == "none" or recipe.is_graph:
+        return
+    if part.sparsity is not None and "keep" in part.model_fields_set:
+        raise ConfigError("--sparsity says what goes of the weights, --keep what stays of the cost: give one of them")
+    if part.cost == "latency" and recipe.latency_table is None:
+        raise ConfigError(
+            "prune.cost: latency: give --latency-table FILE, which `edgeprune bench BUNDLE --operators` writes"
+        )
+    epochs = recipe.train.epochs if recipe.train.recover_epochs is None else recipe.train.recover_epochs
+    if part.schedule != "one-shot" and part.epochs > epochs and not speed_only:
+        raise ConfigError(
+            f"prune.epochs: {part.epochs:g} epochs of pruning do not fit into the {epochs} that follow on the dense"
+            " network: raise train.recover_epochs, or prune in fewer"
+        )
+    if part.pruner == "taylor" and speed_only:
+        raise ConfigError("--pruner taylor looks at gradients of trained weights: not with --speed-only")
+
+
 def _unpruned(recipe: Recipe, splits: Splits, progress: Progress) -> Recipe:
-    """What cannot be pruned: asking for it is refused, the default is not asking."""
-    why = ""
-    if recipe.is_graph:
-        why = "an ONNX file cannot be pruned: give the module as file.py:factory, or --pruner none"
-    elif not isinstance(splits.preprocess, Pixels):
-        why = "only networks for images are pruned so far: --pruner none"
-    if not why or recipe.prune.pruner == "none":
+    """What is not pruned unless it is asked for: texts, whose training takes long. Asking it of a graph is refused."""
+    asked = "pruner" in recipe.prune.model_fields_set
+    if recipe.prune.pruner == "none" or (not recipe.is_graph and (asked or isinstance(splits.preprocess, Pixels))):
         return recipe
-    if "pruner" in recipe.prune.model_fields_set:
-        raise ConfigError(f"{recipe.model}: {why}")
+    if recipe.is_graph and asked:
+        raise ConfigError(
+            f"{recipe.model}: an ONNX file cannot be pruned: give the module as file.py:factory, or --pruner none"
+        )
     if not recipe.is_graph:
-        progress.say(f"prune: {recipe.model} stays whole: only networks for images are pruned so far")
+        progress.say(
+            f"prune: {recipe.model} stays whole: networks for anything but images are pruned with --pruner only"
+        )
     return recipe.model_copy(update={"prune": recipe.prune.model_copy(update={"pruner": "none"})})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -29,16 +29,22 @@ from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.quantization import Quantization, first_backend
 from edgeprune.progress import SILENT
 from edgeprune.prune import surgery
-from edgeprune.prune.magnitude import MagnitudePruner
+from edgeprune.prune.cost import Price
+from edgeprune.prune.schedule import Schedule
+from edgeprune.prune.structure import Structure
+from edgeprune.prune.structured import StructuredPruner
 from edgeprune.quantize.emission.flavour import fitted, flavour_for
 from edgeprune.quantize.qat import simulate
-from edgeprune.recipe import TrainPart
+from edgeprune.recipe import PrunePart, TrainPart
 from edgeprune.train.evaluate import evaluate_parts
-from edgeprune.train.fit import Epoch, fit
+from edgeprune.train.fit import RECOVERY, Epoch, MakeSteps, fit
+from edgeprune.train.gradients import gradients
 from edgeprune.train.loss import is_probability
 
 DENSE = "dense.safetensors"
 PRUNING = "pruning.json"
+OBSERVING = ("taylor",)
+"""Pruners that look at gradients."""
 TIMED_STEPS = 4
 """Of training, that tell how long an epoch takes."""
 COMPARED = (8, 32)
@@ -58,7 +64,7 @@ def train(job: Job) -> Stage:
     elif _is_trained_here(job):
         if recipe.train.epochs == 0:
             raise ConfigError("no epochs and no weights: give --weights FILE, --epochs N, or --speed-only")
-        inputs |= {"rows": job.splits.fingerprint("train"), "train": recipe.train.model_dump(mode="json")}
+        inputs |= {"rows": job.splits.fingerprint("train"), "train": _of_dense(recipe.train)}
         inputs["preprocess"] = job.splits.preprocess.to_json()
 
     def work(folder: Path) -> None:
@@ -72,47 +78,71 @@ def train(job: Job) -> Stage:
     return job.stage("train", inputs, work, code=("models", "train", "data"), resumable=True)
 
 
-def prune(job: Job, dense: Stage) -> Stage:
-    """The network without what its pruner removed, and what that was; whole where nothing is to be pruned."""
+def prune(job: Job, dense: Stage, priced: Callable[[], Sequence[Price]] | None = None) -> Stage:
+    """The network without what its pruner removed, and what that was; whole where nothing goes before it is trained on.
+
+    `priced` says what layers cost, where that is their latency.
+    """
     recipe = job.recipe
-    inputs = {**factory(job), "dense": dense, "prune": recipe.prune.model_dump()}
+    inputs = {**factory(job), "dense": dense, "prune": recipe.prune.model_dump(mode="json")}
     inputs["align"] = job.target.channel_alignment
+    if priced is not None and recipe.latency_table is not None:
+        inputs["table"] = sha256_of(recipe.latency_table)
     if recipe.prune.pruner != "none" and not isinstance(job.splits.preprocess, Pixels):
         inputs["example"] = job.splits.fingerprint("calibrate")
+    if looks := recipe.prune.pruner in OBSERVING and not _is_gradual(job):
+        inputs |= {"rows": job.splits.fingerprint("train"), "batch": recipe.train.batch, "seed": recipe.seed}
+        inputs["preprocess"] = job.splits.preprocess.to_json()
 
     def work(folder: Path) -> None:
         model = _drawn(job)
         load_weights(model, dense.folder / DENSE)
-        if recipe.prune.pruner == "none":
-            log, report = surgery.SurgeryLog(), {}
-        else:
-            pruner = _cut(job, model)
+        log, report = surgery.SurgeryLog(), dict[str, Any]()
+        if recipe.prune.pruner != "none" and not _is_gradual(job):
+            pruner = _pruner(job, model, prices=priced)
+            if looks:
+                _observe(job, model, pruner)
+            pruner.step()
             log, report = pruner.log, asdict(pruner.report)
         surgery.save(folder, model, log, recipe.model, job.arguments)
-        (folder / PRUNING).write_text(json.dumps(recipe.prune.model_dump() | report, indent=1) + "\n")
+        _write_pruning(job, folder, report)
 
-    return job.stage("prune", inputs, work, code=("models", "prune"))
+    return job.stage("prune", inputs, work, code=("models", "prune", "train", "data"))
 
 
-def recover(job: Job, pruned: Stage) -> Stage:
-    """The pruned network, trained on."""
+def recover(job: Job, pruned: Stage, dense: Stage, priced: Callable[[], Sequence[Price]] | None = None) -> Stage:
+    """The pruned network, trained on, by the unpruned one if that is asked for; or pruned gradually meanwhile."""
     recipe = job.recipe
-    epochs = recipe.train.epochs if recipe.train.recover_epochs is None else recipe.train.recover_epochs
-    if recipe.prune.pruner == "none" or job.untrained or epochs == 0:
+    part, gradual = _recovery(recipe.train), _is_gradual(job)
+    if recipe.prune.pruner == "none" or job.untrained or (part.epochs == 0 and not gradual):
         return pruned
     inputs = {
         "pruned": pruned,
         "rows": job.splits.fingerprint("train"),
         "preprocess": job.splits.preprocess.to_json(),
-        "train": recipe.train.model_dump(mode="json"),
+        "train": part.model_dump(mode="json"),
         "seed": recipe.seed,
     }
+    if recipe.train.distill:
+        inputs["teacher"] = dense
 
     def work(folder: Path) -> None:
         model, log = surgery.reload(pruned.folder, recipe.model), surgery.read_log(pruned.folder)
-        _fit(job, model, epochs, folder)
-        surgery.save(folder, model, log, recipe.model, job.arguments)
-        (folder / PRUNING).write_bytes((pruned.folder / PRUNING).read_bytes())
+        teacher = _loaded(job, dense) if recipe.train.distill else None
+        pruning = (pruned.folder / PRUNING).read_text()
+        made: list[StructuredPruner] = []
+
+        def begin(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> StructuredPruner:
+            schedule = _schedule(recipe.prune, steps // part.epochs)
+            made.append(_pruner(job, model, optimizer, schedule, priced))
+            return made[0]
+
+        _fit(job, model, part.epochs, folder, part, teacher=teacher, pruner=begin if gradual else None)
+        surgery.save(folder, model, made[0].log if gradual else log, recipe.model, job.arguments)
+        if gradual:
+            _write_pruning(job, folder, asdict(made[0].report))
+        else:
+            (folder / PRUNING).write_text(pruning)
 
     return job.stage("recover", inputs, work, code=("models", "train", "prune", "data"), resumable=True)
 
@@ -150,9 +180,7 @@ def tune(job: Job, weights: Stage, quantization: Quantization, precision: str) -
 
 def dense(job: Job, trained: Stage) -> torch.nn.Module:
     """The dense network with its weights, in evaluation mode."""
-    model = _drawn(job)
-    load_weights(model, trained.folder / DENSE)
-    return model.eval()
+    return _loaded(job, trained).eval()
 
 
 def pruned(job: Job, recovered: Stage) -> torch.nn.Module:
@@ -226,20 +254,89 @@ def _mismatch(job: Job, model: torch.nn.Module, split: str) -> float | None:
     return mismatch(model, ({name: torch.from_numpy(array) for name, array in one.items()} for one in given))
 
 
-def _cut(job: Job, model: torch.nn.Module) -> MagnitudePruner:
-    """Prune to the fraction asked for, in the widest alignment up to the target's that allows it."""
-    example, wide = _example(job, model), job.target.channel_alignment
+def _pruner(
+    job: Job,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    schedule: Schedule | None = None,
+    prices: Callable[[], Sequence[Price]] | None = None,
+) -> StructuredPruner:
+    """The recipe's, in the widest alignment up to the target's that allows what it asks for."""
+    part = job.recipe.prune
+    wide = part.align or job.target.channel_alignment
+    structure = Structure(model, _example(job, model))
+    for line in structure.unfollowed:
+        job.progress.say(f"prune: {line}: it is left whole")
+    told = prices() if prices is not None else None
     for align in [wide >> shift for shift in range(wide.bit_length())]:
-        pruner = MagnitudePruner(model, example, keep=job.recipe.prune.keep, align=align)
         try:
-            pruner.step()
+            return StructuredPruner(
+                model,
+                structure,
+                part.pruner,
+                optimizer=optimizer,
+                keep=part.keep if part.sparsity is None else 1 - part.sparsity,
+                cost=part.cost if part.sparsity is None else "weights",
+                prices=told,
+                per_cost=(part.per_cost or part.cost == "latency") and part.pruner != "uniform",
+                remove=part.remove,
+                fractions=part.fractions,
+                align=align,
+                schedule=schedule or Schedule(),
+            )
         except ConfigError as error:
-            if align == 1:
+            if align == 1 or part.remove == "blocks":
                 raise
             job.progress.say(f"prune: {error}: trying {align // 2}")
-        else:
-            break
-    return pruner
+    raise AssertionError("an alignment is at least 1")
+
+
+def _observe(job: Job, model: torch.nn.Module, pruner: StructuredPruner) -> None:
+    """Show it the gradients of some training samples."""
+    part, splits = job.recipe.train, job.splits
+    batches = gradients(
+        model,
+        splits.samples("train"),
+        splits.preprocess,
+        part,
+        task=splits.info.task,
+        seed=job.recipe.seed,
+        batches=job.recipe.prune.batches,
+    )
+    for _ in batches:
+        pruner.observe()
+
+
+def _schedule(part: PrunePart, steps: int) -> Schedule:
+    """Gradual, over some epochs of so many steps."""
+    every = max(round(part.epochs * steps / part.removals), 1)
+    return Schedule(part.schedule, start=0, steps=every * part.removals, every=every)
+
+
+def _is_gradual(job: Job) -> bool:
+    return job.recipe.prune.pruner != "none" and job.recipe.prune.schedule != "one-shot" and not job.untrained
+
+
+def _recovery(part: TrainPart) -> TrainPart:
+    """How a pruned network is trained on."""
+    epochs = part.epochs if part.recover_epochs is None else part.recover_epochs
+    return part.model_copy(update={"epochs": epochs, "lr": part.recover_lr or part.lr})
+
+
+def _of_dense(part: TrainPart) -> dict[str, Any]:
+    """What of the settings decides about the dense network."""
+    return part.model_dump(mode="json", exclude=set(RECOVERY))
+
+
+def _write_pruning(job: Job, folder: Path, report: dict[str, Any]) -> None:
+    asked = job.recipe.prune.model_dump(mode="json")
+    (folder / PRUNING).write_text(json.dumps(asked | report, indent=1) + "\n")
+
+
+def _loaded(job: Job, trained: Stage) -> torch.nn.Module:
+    model = _drawn(job)
+    load_weights(model, trained.folder / DENSE)
+    return model
 
 
 def _example(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -267,9 +364,20 @@ def _untied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
 
 
-def _fit(job: Job, model: torch.nn.Module, epochs: int, folder: Path, part: TrainPart | None = None) -> None:
-    checkpoint = folder / "checkpoint"
-    for _ in _epochs(job, model, job.splits.samples("train"), epochs=epochs, checkpoint=checkpoint, part=part):
+def _fit(
+    job: Job,
+    model: torch.nn.Module,
+    epochs: int,
+    folder: Path,
+    part: TrainPart | None = None,
+    *,
+    teacher: torch.nn.Module | None = None,
+    pruner: MakeSteps | None = None,
+) -> None:
+    checkpoint, samples = folder / "checkpoint", job.splits.samples("train")
+    for _ in _epochs(
+        job, model, samples, epochs=epochs, checkpoint=checkpoint, part=part, teacher=teacher, pruner=pruner
+    ):
         pass
     checkpoint.unlink(missing_ok=True)
     model.cpu()
@@ -283,6 +391,8 @@ def _epochs(
     epochs: int,
     checkpoint: Path | None = None,
     part: TrainPart | None = None,
+    teacher: torch.nn.Module | None = None,
+    pruner: MakeSteps | None = None,
 ) -> Iterator[Epoch]:
     return fit(
         model,
@@ -292,6 +402,8 @@ def _epochs(
         task=job.splits.info.task,
         epochs=epochs,
         seed=job.recipe.seed,
+        teacher=teacher,
+        pruner=pruner,
         checkpoint=checkpoint,
         progress=job.progress if checkpoint else SILENT,
     )

@@ -20,6 +20,7 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.quantized import is_quantized
 from edgeprune.metrics import Interval
 from edgeprune.pipeline import artifact, network
+from edgeprune.pipeline.compile import pruned_network
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.lowered import VARIANT, lower_quantized
 from edgeprune.pipeline.precision import decide
@@ -52,7 +53,9 @@ def prune(job: Job, out: Path) -> Made:
     _check_module(job, "prune")
     if job.recipe.prune.pruner == "none":
         raise ConfigError("prune: nothing to do with --pruner none: choose another")
-    stage = network.recover(job, network.prune(job, network.train(job)))
+    trained = network.train(job)
+    dense = artifact.export(job, trained, partial(network.dense, job, trained)) if _is_priced(job) else trained
+    stage = pruned_network(job, trained, dense)
     scores = _scores(job, network.pruned(job, stage))
     names = ("pruned.safetensors", "architecture.json", network.PRUNING)
     files = _deliver({stage.folder / name: out / name for name in names})
@@ -108,6 +111,11 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path) -
         lowered = resolve(LOWER, backend, "backend")(file, target, precision, Path(folder))
         files = _deliver({path: out / path.relative_to(folder) for path in lowered.files.values()})
     return Made(files, {"options": lowered.options})
+
+
+def _is_priced(job: Job) -> bool:
+    """Whether operators' times decide what is pruned, so that the dense graph is needed."""
+    return job.recipe.prune.cost == "latency"
 
 
 def _of_pruned(folder: Path) -> list[Path]:

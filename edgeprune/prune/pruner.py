@@ -1,9 +1,14 @@
-"""What every pruner offers: the protocol, and the record of what it did."""
+"""What every pruner offers: the protocol, and the record of what it did.
+
+A pruner stands in anyone's training loop, as a learning-rate scheduler does. What it looks at, it takes itself: the
+gradients before each step of the optimizer that it was given (`Optimizer.register_step_pre_hook`), activations through
+hooks of its own, a reward through a callable.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgeprune.prune.surgery import SurgeryLog
 
@@ -15,31 +20,55 @@ class LayerWidth:
     name: str
     before: int
     after: int
+    """0 where it is in a removed block."""
     reason: str = ""
     """Why it was left whole; empty where it was cut."""
 
 
 @dataclass(frozen=True)
+class Event:
+    """One time that something was removed."""
+
+    step: int
+    """The call of `step`, from 1."""
+    kept: float
+    """Fraction of the cost that was left afterwards."""
+    layers: dict[str, int]
+    """Output channels that were removed, by layer."""
+    blocks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PruneReport:
-    """What was asked for and what was reached."""
+    """What was asked for, what was reached, and when."""
 
     method: str
     keep: float
-    """Fraction of the multiply-accumulates that may stay."""
+    """Fraction of the cost that may stay."""
     align: int
+    cost: str
+    """What is kept a fraction of: `macs`, `weights`, `latency`."""
+    cost_before: float
+    """Milliseconds of a latency."""
+    cost_after: float
     macs_before: int
-    """Multiply-accumulates of convolutions and dense layers for one sample."""
+    """Multiply-accumulates of convolutions, dense and recurrent layers and attention for one sample."""
     macs_after: int
     layers: tuple[LayerWidth, ...]
+    blocks: tuple[str, ...] = ()
+    """That were removed."""
+    events: tuple[Event, ...] = ()
+    unfollowed: tuple[str, ...] = ()
+    """Parts that could not be followed, and why: channels there are as they were."""
 
     @property
     def kept(self) -> float:
-        """Fraction of the multiply-accumulates that stayed."""
-        return self.macs_after / self.macs_before
+        """Fraction of the cost that stayed."""
+        return self.cost_after / self.cost_before
 
 
 class Pruner(Protocol):
-    """Works in anyone's training loop, as a learning-rate scheduler does: call `step` where it should prune."""
+    """Works in anyone's training loop: `step` after the optimizer's, and its state beside the optimizer's."""
 
     @property
     def log(self) -> SurgeryLog:
@@ -51,6 +80,17 @@ class Pruner(Protocol):
         """How far it has come."""
         ...
 
-    def step(self) -> None:
-        """Prune, if it is time to. Parameters are replaced: an optimizer made before must be made anew."""
+    def step(self) -> bool:
+        """Prune, if it is time to; whether anything was removed.
+
+        Parameters that are cut become new ones, which the optimizer that the pruner was made with goes on with.
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it needs to go on: plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there. Cuts the dense network, so load this first, then the network's and the optimizer's."""
         ...

@@ -21,6 +21,8 @@ from edgeprune.tensor import TensorSpec
 BESIDE = 6
 """Variants whose precisions fit beside each other into 100 columns."""
 UNMEASURED = "unmeasured"
+COSTS = {"macs": "multiply-accumulates", "weights": "weights", "latency": "latency"}
+"""In words, what a pruner keeps a fraction of."""
 
 
 def measured_of(bundle: Bundle) -> Measured | None:
@@ -154,9 +156,14 @@ def _sizes(bundle: Bundle, measured: Measured | None) -> Table:
 
 def _pruned(core: Core) -> Iterator[RenderableType]:
     layers, pruning = core.pruning.get("layers", ()), core.pruning
-    asked = f", {pruning['keep']:g} of the multiply-accumulates asked to stay" if "keep" in pruning else ""
+    of = COSTS.get(pruning.get("cost", "macs"), "cost")
+    asked = f", {pruning['keep']:g} of the {of} asked to stay" if "keep" in pruning else ""
+    if len(events := pruning.get("events", ())) > 1:
+        asked += f", removed in {len(events)} steps"
     macs = f": {pruning['macs_dense']:,} -> {pruning['macs']:,} per sample" if "macs" in pruning else ""
     yield Text.assemble(("pruned by ", "bold"), (str(pruning.get("pruner", "none")), "bold"), asked, macs)
+    if blocks := pruning.get("blocks"):
+        yield Text(f"blocks removed: {', '.join(blocks)}")
     if layers:
         table = _table("layer", "channels", "->", "why left")
         for one in layers:

@@ -215,9 +215,9 @@ def training(core: Core | None) -> str:
     if core.pruning.get("pruner", "none") == "none":
         return before
     again = train.get("recover_epochs")
-    return (
-        f"the baseline: {before}; the variants: then pruned, trained {train['epochs'] if again is None else again} more"
-    )
+    more = train["epochs"] if again is None else again
+    taught = ", taught by the baseline" if train.get("distill") else ""
+    return f"the baseline: {before}; the variants: then pruned, trained {more} more{taught}"
 
 
 def environment_of(measured: Measured) -> Environment | None:

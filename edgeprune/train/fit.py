@@ -10,12 +10,11 @@ from __future__ import annotations
 import io
 import math
 import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -29,11 +28,34 @@ from edgeprune.models.calling import inputs_of, run
 from edgeprune.progress import SILENT, Progress, Task
 from edgeprune.recipe import TrainPart
 from edgeprune.train.batches import Batches, TensorBatches, device_for, load_batches
+from edgeprune.train.distill import distillation
 from edgeprune.train.loss import check_trainable, loss_of
 
 NOTE_EVERY = 16  # batches; reading the loss makes an accelerator wait
+RECOVERY = ("recover_epochs", "recover_lr", "distill", "temperature")
+"""What of the settings says nothing of a training but that of a pruned network."""
 SAME = 1e-4
 """Of the largest output: how far a text's answer may move when its padding is left out."""
+
+
+class Steps(Protocol):
+    """What takes part in a training, as a learning-rate scheduler does: a pruner."""
+
+    def step(self) -> bool:
+        """After each step of the optimizer; whether it changed the shapes of weights."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that it needs to go on."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; called before the network's and the optimizer's are loaded."""
+        ...
+
+
+MakeSteps = Callable[[nn.Module, torch.optim.Optimizer, int], Steps]
+"""From the network, its optimizer and the steps of all epochs."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +78,23 @@ def fit(
     task: str = CLASSIFICATION,
     epochs: int,
     seed: int,
+    teacher: nn.Module | None = None,
+    pruner: MakeSteps | None = None,
     checkpoint: Path | None = None,
     progress: Progress = SILENT,
 ) -> Iterator[Epoch]:
     """Minimize the loss of `task` in place; after a warm-up the learning rate falls to 0 along a cosine.
 
+    With a `teacher` the loss is (1 - d) loss + d distillation, d being `part.distill`. A pruner is made by `pruner` and
+    takes its step after each of the optimizer.
+
     Yields after each epoch that it runs; those that `checkpoint` already holds are not run again. Afterwards the model
-    is on the CPU. A checkpoint of other samples, settings or shapes is not gone on with; initial weights are not
-    compared, so give each model a checkpoint of its own.
+    is on the CPU. A checkpoint of other samples, settings or shapes is not gone on with; initial weights, the teacher
+    and what the pruner is asked for are not compared, so give each model a checkpoint of its own.
 
     Raises DataError where there are no samples or no answers to them, ConfigError where nothing says what to train
-    for, ModelError where training diverges, MissingError where the device is not here, OutputError where the
-    checkpoint cannot be written.
+    for, ModelError where training diverges (the network is then as it was before that epoch, or after the last
+    removal in it), MissingError where the device is not here, OutputError where the checkpoint cannot be written.
     """
     check_trainable(task)
     device = device_for(part.device)
@@ -78,30 +105,39 @@ def fit(
         batches = replace(batches, lengths=None)
     if recurrent := part.precision == "bf16" and any(isinstance(one, nn.RNNBase) for one in model.modules()):
         progress.say("train: recurrent layers lose too much in bf16: trained in fp32")
+    if teacher is not None:
+        _place(teacher.eval().requires_grad_(False), device, torch.channels_last)
+    optimizer = _optimizer(model, part)
     training = _Training(
         model=model,
-        optimizer=_optimizer(model, part),
+        optimizer=optimizer,
         batches=batches,
         preprocess=preprocess,
         part=part.model_copy(update={"precision": "fp32"}) if recurrent else part,
         task=task,
         epochs=epochs,
         seed=seed,
+        teacher=teacher,
     )
-    done = _resume(training, checkpoint, progress) if checkpoint else 0
+    job = training.job  # with the shapes that it begins with
+    if pruner is not None:
+        training.pruners.append(pruner(model, optimizer, epochs * training.steps))
+    done = _resume(training, job, checkpoint, progress) if checkpoint else 0
     with progress.task("train", total=epochs * training.steps) as shown:
         shown.advance(done * training.steps)
         for index in range(done, epochs):
             start = perf_counter()
             loss = training.epoch(index, shown)
             if not math.isfinite(loss):
+                training.back_to_good()
+                _place(model, torch.device("cpu"), torch.contiguous_format)
                 raise ModelError(
-                    f"training diverged in epoch {index + 1} of {epochs} (loss {loss}): lower the learning rate "
-                    f"(it is {part.lr:g}, try {part.lr / 10:g})"
+                    f"training diverged in epoch {index + 1} of {epochs} (loss {loss}), the network is as it was before"
+                    f" that: lower the learning rate (it is {part.lr:g}, try {part.lr / 10:g})"
                     + (" or train in fp32" if part.precision != "fp32" else "")
                 )
             if checkpoint:
-                _save(training, checkpoint, index + 1)
+                _save(training, job, checkpoint, index + 1)
             yield Epoch(index, loss, perf_counter() - start)
     _place(model, torch.device("cpu"), torch.contiguous_format)
 
@@ -118,13 +154,18 @@ class _Training:
     task: str
     epochs: int
     seed: int
+    teacher: nn.Module | None = None
+    pruners: list[Steps] = field(default_factory=list)
+    """None or one: it is made with the optimizer."""
+    good: dict[str, Tensor] = field(default_factory=dict)
+    """The network's state before the epoch, or after the last removal in it."""
 
     @property
     def steps(self) -> int:
         """Batches an epoch."""
         return math.ceil(len(self.batches.targets) / self.part.batch)
 
-    @cached_property
+    @property
     def job(self) -> dict[str, Any]:
         """What a checkpoint must have been made for, to be gone on with."""
         return {
@@ -133,7 +174,8 @@ class _Training:
             "samples": self.batches.content(),
             "task": self.task,
             "preprocess": self.preprocess.to_json(),
-            "part": self.part.model_dump(exclude={"device", "epochs", "recover_epochs"}),
+            "part": self.part.model_dump(exclude={"device", "epochs", *RECOVERY}),
+            "distill": None if self.teacher is None else [self.part.distill, self.part.temperature],
             "shapes": [list(parameter.shape) for parameter in self.model.parameters()],
         }
 
@@ -146,6 +188,7 @@ class _Training:
         total = torch.zeros((), device=device)
         _place(self.model, device, torch.channels_last)  # whoever looked between two epochs may have moved it
         self.model.train()
+        self._note_good()
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), deterministic:
             torch.manual_seed(source)  # for dropout
@@ -154,21 +197,40 @@ class _Training:
                 self._learning_rate((index * self.steps + step) / (self.epochs * self.steps))
                 loss = self._step(rows, generator)
                 total += loss * len(rows)
-                shown.advance(note=self._note(index, loss) if step % NOTE_EVERY == 0 else "")
+                note = ""
+                if step % NOTE_EVERY == 0:
+                    if not math.isfinite(value := float(loss)):
+                        return value
+                    note = f"epoch {index + 1} of {self.epochs}, loss {value:.3f}"
+                shown.advance(note=note)
         return float(total) / len(self.batches.targets)
 
-    def _note(self, index: int, loss: Tensor) -> str:
-        return f"epoch {index + 1} of {self.epochs}, loss {float(loss):.3f}"
+    def back_to_good(self) -> None:
+        """Undo what the epoch did to the network."""
+        self.model.load_state_dict(self.good)
+
+    def _note_good(self) -> None:
+        self.good.clear()
+        self.good.update({name: one.detach().clone() for name, one in self.model.state_dict().items()})
 
     def _step(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         inputs, targets = self.batches.take(rows, generator), self.batches.targets[rows]
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(targets.device.type, torch.bfloat16, enabled=self.part.precision == "bf16"):
-            loss = loss_of(self.task, run(self.model, inputs), targets)
+            outputs = run(self.model, inputs)
+            loss = loss_of(self.task, outputs, targets)
+            if self.teacher is not None:
+                with torch.no_grad():
+                    taught = run(self.teacher, inputs)
+                apart = distillation(self.task, outputs, taught, self.part.temperature)
+                loss = (1 - self.part.distill) * loss + self.part.distill * apart
         loss.backward()  # type: ignore[no-untyped-call]
         if self.part.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.part.clip)
         self.optimizer.step()
+        for pruner in self.pruners:
+            if pruner.step() and math.isfinite(float(loss)):
+                self._note_good()
         return loss.detach()
 
     def _learning_rate(self, progress: float) -> None:
@@ -217,15 +279,17 @@ def _optimizer(model: nn.Module, part: TrainPart) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=part.lr, momentum=0.9, nesterov=True, weight_decay=part.weight_decay)
 
 
-def _resume(training: _Training, checkpoint: Path, progress: Progress) -> int:
+def _resume(training: _Training, job: dict[str, Any], checkpoint: Path, progress: Progress) -> int:
     """Load the checkpoint; the number of epochs it stands for, 0 where there is none that can be used."""
     if not checkpoint.exists():
         return 0
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state["job"] != training.job:
+        if state["job"] != job:
             progress.say(f"{checkpoint}: made with other settings: training starts anew")
             return 0
+        for pruner, of in zip(training.pruners, state["pruners"], strict=True):
+            pruner.load_state_dict(of)
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         return int(state["done"])
@@ -234,11 +298,12 @@ def _resume(training: _Training, checkpoint: Path, progress: Progress) -> int:
         return 0
 
 
-def _save(training: _Training, checkpoint: Path, done: int) -> None:
+def _save(training: _Training, job: dict[str, Any], checkpoint: Path, done: int) -> None:
     partial = checkpoint.with_name(checkpoint.name + ".partial")
     state = {
-        "job": training.job,
+        "job": job,
         "done": done,
+        "pruners": [pruner.state_dict() for pruner in training.pruners],
         "model": training.model.state_dict(),
         "optimizer": training.optimizer.state_dict(),
     }

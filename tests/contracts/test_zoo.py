@@ -26,8 +26,8 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.models.projected_resnet import Bottleneck, ProjectedResNet
 from edgeprune.models.zoo import build, specs_of
-from edgeprune.prune.magnitude import MagnitudePruner
 from edgeprune.prune.pruner import PruneReport
+from edgeprune.prune.structured import StructuredPruner
 from edgeprune.prune.surgery import SurgeryLog, mask
 from edgeprune.quantize.calibrate import calibrate
 from edgeprune.quantize.emission.flavour import FLAVOURS
@@ -65,7 +65,7 @@ def case(request, tmp_path_factory) -> Case:
     torch.manual_seed(0)
     dense = _build(request.param).eval()
     cut = copy.deepcopy(dense)
-    pruner = MagnitudePruner(cut, torch.zeros(1, *SHAPE), keep=0.5, align=8)
+    pruner = StructuredPruner(cut, torch.zeros(1, *SHAPE), keep=0.5, align=8)
     pruner.step()
     file = tmp_path_factory.mktemp(request.param) / "model.onnx"
     export(cut, specs_of({"input_shape": SHAPE}), file)

@@ -1,11 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from edgeprune.data.encoded import Stretch
-from edgeprune.errors import ConfigError, MissingError, UnknownNameError
+from edgeprune.errors import ConfigError, InputError, MissingError, UnknownNameError
 from edgeprune.pipeline.compile import compile_bundle, prepare
 from edgeprune.recipe import Budgets, DataPart, PrunePart, QuantizePart, Recipe
 from edgeprune.targets.load import load_target
@@ -47,6 +48,24 @@ def test_a_plan_that_is_none_is_refused_before_any_work(refused, tmp_path, text)
         file.write_text(text)
     with pytest.raises(ConfigError, match=r"plan\.yaml"):
         refused(Recipe(quantize=QuantizePart(precision="mixed", plan=file)))
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (PrunePart(keep=0.5, sparsity=0.5), "--sparsity says what goes of the weights, --keep"),
+        (PrunePart(cost="latency"), r"prune\.cost: latency: give --latency-table"),
+        (PrunePart(schedule="linear", epochs=31), r"31 epochs of pruning do not fit into the 30"),
+    ],
+)
+def test_pruning_that_contradicts_itself_is_refused_before_any_work(refused, part, message):
+    with pytest.raises(InputError, match=message):
+        refused(Recipe(prune=part))
+
+
+def test_a_latency_table_that_is_not_there_is_refused_before_any_work(refused):
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        refused(Recipe(latency_table=Path("none.csv")))
 
 
 def test_pruning_a_graph_is_refused_only_where_it_was_asked_for(refused, tmp_path):

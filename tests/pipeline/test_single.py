@@ -5,13 +5,16 @@ import onnxruntime
 import pytest
 from safetensors.numpy import load_file
 
+from edgeprune.bundle import open_bundle
 from edgeprune.errors import ConfigError, InputError, UnknownNameError
 from edgeprune.pipeline import single
+from edgeprune.pipeline.operators import OperatorSettings, keep_operators
 from edgeprune.recipe import PrunePart, TrainPart
 from edgeprune.targets.load import load_target
 
 SHORT = TrainPart(epochs=2, recover_epochs=1)
 WHOLE = PrunePart(pruner="none")
+QUICK = OperatorSettings(restarts=2, seconds=0.1, warm_min_s=0, warm_max_s=0.2)
 
 
 def test_stage_after_stage_gives_what_compile_gives(job, tmp_path):
@@ -68,3 +71,52 @@ def test_a_runtime_or_precision_the_target_has_not_is_refused(job, onnx_file, tm
         single.lower(graph, load_target("cpu"), "orrt", "fp32", tmp_path / "out")
     with pytest.raises(ConfigError, match="does not execute bf16 in ort"):
         single.lower(graph, load_target("cpu"), "ort", "bf16", tmp_path / "out")
+
+
+def pruning(out):
+    return json.loads((out / "pruning.json").read_bytes())
+
+
+def test_a_network_is_pruned_by_taylor_while_the_dense_one_teaches_it_and_goes_on_where_it_stopped(job, tmp_path):
+    part = PrunePart(pruner="taylor", keep=0.4, schedule="cubic", epochs=1, removals=4)
+    taught = TrainPart(epochs=2, recover_epochs=2, distill=0.5)
+    made = single.prune(job(train=taught, prune=part), tmp_path / "cut")
+    found = pruning(tmp_path / "cut")
+    assert [event["step"] for event in found["events"]] == [4, 8, 12, 16][: len(found["events"])]
+    assert found["macs_after"] <= 0.4 * found["macs_before"]
+    assert made.facts["scores"]["report"]["top1"].estimate > 0.3
+    again = single.prune(job(train=taught, prune=part), tmp_path / "again")
+    assert (tmp_path / "again" / "pruned.safetensors").read_bytes() == made.files[0].read_bytes()
+    assert again.facts == made.facts
+
+
+@pytest.mark.parametrize("how", [{"pruner": "taylor", "keep": 0.3}, {"pruner": "uniform", "sparsity": 0.6}])
+def test_all_goes_at_once_by_gradients_or_to_a_fraction_of_the_weights(job, tmp_path, how):
+    part = PrunePart(align=8, batches=5, **how)
+    single.prune(job(train=TrainPart(epochs=1, recover_epochs=0), prune=part), tmp_path / "cut")
+    found = pruning(tmp_path / "cut")
+    assert found["method"] == how["pruner"]
+    assert found["cost_after"] <= (0.4 if "sparsity" in how else 0.3) * found["cost_before"]
+    assert len(found["events"]) == 1
+
+
+def test_blocks_are_removed_and_the_network_is_exported(job, tmp_path):
+    part = PrunePart(keep=0.7, remove="blocks", pruner="magnitude")
+    less = job(model="resnet20", train=TrainPart(epochs=1, recover_epochs=0, batch=512), prune=part)
+    single.prune(less, tmp_path / "cut")
+    assert pruning(tmp_path / "cut")["blocks"]
+    exported = single.export(less, tmp_path / "cut.onnx", tmp_path / "cut")
+    assert exported.facts["macs"] == pruning(tmp_path / "cut")["macs_after"]
+
+
+def test_a_measured_table_says_what_is_removed(job, bundles, tmp_path):
+    path, _ = keep_operators(open_bundle(bundles["cpu"]), tmp_path, settings=QUICK)
+    part = PrunePart(keep=0.8, cost="latency", align=8)
+    timed = {"prune": part, "latency_table": path}
+    single.prune(job(train=TrainPart(epochs=1, recover_epochs=0), **timed), tmp_path / "cut")
+    found = pruning(tmp_path / "cut")
+    assert found["cost_after"] <= 0.8 * found["cost_before"] < 1  # milliseconds
+    assert found["macs_after"] < found["macs_before"]
+    unknown = job(model="resnet20", train=TrainPart(epochs=1, recover_epochs=0, batch=512), **timed)
+    with pytest.raises(ConfigError, match=r"latency_table: nothing is known there of GlobalAveragePool"):
+        single.prune(unknown, tmp_path / "not")

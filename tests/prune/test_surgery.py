@@ -11,12 +11,13 @@ from torch import nn
 
 from edgeprune.errors import CorruptError, ModelError, OutputError
 from edgeprune.models.zoo import build
-from edgeprune.prune.groups import Trial, find_groups, merged
-from edgeprune.prune.surgery import ARCHITECTURE, WEIGHTS, Cut, SurgeryLog, mask, read_log, reload, replay, save
+from edgeprune.prune.groups import find_groups
+from edgeprune.prune.surgery import ARCHITECTURE, WEIGHTS, Cut, SurgeryLog, mask, merged, read_log, reload, replay, save
+from edgeprune.prune.trial import Trial
 
 CASES = {"cnn": (1, 8, 8), "lenet5": (1, 8, 8), "resnet20": (3, 32, 32)}
 GROUPS = {
-    name: find_groups(Trial.of(build(name, {"input_shape": shape, "classes": 10}), torch.zeros(1, *shape)))
+    name: find_groups(Trial.of(build(name, {"input_shape": shape, "classes": 10}), torch.zeros(1, *shape))).found
     for name, shape in CASES.items()
 }
 
@@ -105,8 +106,9 @@ def test_no_path_of_a_machine_is_kept(tmp_path, factory, kept):
         lambda raw: raw["arguments"].pop("input_shape"),
         lambda raw: raw.update(schema=99),
         lambda raw: raw.pop("surgery"),
-        lambda raw: raw.update(surgery=[{"module": "conv1", "axis": "up", "removed": [0]}]),
-        lambda raw: raw.update(surgery=[{"module": "conv1", "axis": "out", "removed": ["a"]}]),
+        lambda raw: raw.update(surgery={"cuts": [{"module": "conv1", "axis": "up", "removed": [0]}]}),
+        lambda raw: raw.update(surgery={"cuts": [{"module": "conv1", "axis": "out", "removed": ["a"]}]}),
+        lambda raw: raw.update(surgery={"cuts": [], "stages": []}),
         lambda raw: raw["arguments"].pop("classes"),
     ],
 )

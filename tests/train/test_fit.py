@@ -13,6 +13,9 @@ from edgeprune.errors import ConfigError, DataError, MissingError, ModelError, O
 from edgeprune.metrics import top1
 from edgeprune.models.zoo import build
 from edgeprune.progress import Silent
+from edgeprune.prune.schedule import Schedule
+from edgeprune.prune.structured import StructuredPruner
+from edgeprune.prune.surgery import Cut, SurgeryLog, replay
 from edgeprune.recipe import Rows, TrainPart
 from edgeprune.train.evaluate import evaluate
 from edgeprune.train.fit import fit
@@ -142,6 +145,62 @@ def test_training_that_diverges_is_told_with_its_epoch_and_what_to_try():
     part = TrainPart(optimizer="sgd", lr=1e12)
     with pytest.raises(ModelError, match=r"diverged in epoch [1-3] of 3 .*it is 1e\+12, try 1e\+11"):
         trained(part, nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 10)), epochs=3)
+
+
+class Wrecking:
+    """Takes part in a training; after so many steps it makes the weights infinite, and before that it cuts some off."""
+
+    def __init__(self, model, cut_at, wreck_at):
+        self.model, self.cut_at, self.wreck_at, self.steps = model, cut_at, wreck_at, 0
+
+    def step(self):
+        self.steps += 1
+        if self.steps == self.wreck_at:
+            self.model[1].weight.data.fill_(math.inf)
+        if self.steps == self.cut_at:
+            replay(self.model, SurgeryLog((Cut("1", "out", (2,)), Cut("2", "in", (2,)))))
+        return self.steps == self.cut_at
+
+
+@pytest.mark.parametrize(("cut_at", "wreck_at"), [(-1, 7), (6, 7)])
+def test_after_it_diverged_the_network_is_in_its_last_good_state(cut_at, wreck_at):
+    """Before the epoch, of five steps; or after the removal in it."""
+    part = TrainPart(batch=32)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 10))
+    states = []
+
+    def begin(model, optimizer, steps):
+        assert steps == 15
+        return Wrecking(model, cut_at, wreck_at)
+
+    def run():
+        for _ in fit(model, FEW, PREPROCESS, part, epochs=3, seed=0, pruner=begin):
+            states.append({name: one.clone() for name, one in model.state_dict().items()})
+
+    with pytest.raises(ModelError, match=r"diverged in epoch 2 of 3 .*, the network is as it was before that"):
+        run()
+    assert all(bool(torch.isfinite(one).all()) for one in model.state_dict().values())
+    if cut_at < 0:
+        assert all(torch.equal(one, states[-1][name]) for name, one in model.state_dict().items())
+    else:
+        assert model[1].out_features == 7
+
+
+def test_a_training_that_prunes_and_is_broken_off_ends_as_an_unbroken_one(tmp_path):
+    def begin(model, optimizer, steps):
+        gradual = Schedule("cubic", start=0, steps=12, every=4)
+        return StructuredPruner(
+            model, torch.zeros(1, 1, 8, 8), "taylor", optimizer=optimizer, keep=0.4, schedule=gradual
+        )
+
+    whole = trained(pruner=begin)
+    assert whole[0].out_channels < 6
+    stopped = Listening(batches=12)
+    with pytest.raises(KeyboardInterrupt):
+        trained(pruner=begin, checkpoint=tmp_path / "state", progress=stopped)
+    again = trained(pruner=begin, checkpoint=tmp_path / "state", progress=(heard := Listening()))
+    assert not heard.said
+    assert same(again, whole)
 
 
 def test_the_last_batch_is_never_a_single_sample():
