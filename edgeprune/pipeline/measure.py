@@ -32,6 +32,7 @@ from edgeprune.worker.probe import probe
 CODE = (
     "bench",
     "choose",
+    "scenario",
     "results",
     "metrics",
     "judge",
