@@ -37,6 +37,7 @@ from edgeprune.worker.probe import probe
 CODE = (
     "bench",
     "choose",
+    "scenario",
     "results",
     "metrics",
     "judge",
