@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -77,3 +78,10 @@ def test_a_single_interrupted_run_does_not_look_unstable():
     durations[BLOCK * 2 + 3] = 500_000_000
     clock = Clock(durations)
     assert warm_up(clock.run, min_s=0, max_s=10, clock_ns=clock).runs == BLOCK * WINDOW
+
+
+def test_the_loop_itself_takes_less_than_five_microseconds_an_inference():
+    begun = []
+    told_ms = time_runs(lambda: begun.append(perf_counter()), seconds=0, least=20_000, most=20_000)
+    assert np.median(told_ms) < 5e-3
+    assert np.median(np.diff(begun)) < 5e-6

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgeprune.errors import DataError, MissingError
+from edgeprune.measure.latency import time_runs
 from edgeprune.measure.loadgen import drive
 from edgeprune.scenario import LOADGEN, Scenario
 
@@ -35,6 +36,14 @@ def test_one_after_another_a_latency_is_what_a_run_takes():
     assert min(found.latencies_ms) == pytest.approx(1.0, rel=0.05)
     assert found.invalid == ()
     assert found.version[:1].isdigit()
+
+
+def test_the_built_in_loop_tells_what_loadgen_tells():
+    """Of a run of a millisecond, within 2 %; the lower decile, for others may use this machine, too."""
+    work = Work(1.0)
+    by_loadgen = drive(work, Scenario(driver=LOADGEN), seconds=0.4, queries=64, expected_ms=1).latencies_ms
+    built_in = time_runs(work, seconds=0.4, least=64, most=10_000)
+    assert np.quantile(built_in, 0.1) == pytest.approx(np.quantile(by_loadgen, 0.1), rel=0.02)
 
 
 def test_a_query_of_several_samples_takes_as_long_as_all_of_them():
