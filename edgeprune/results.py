@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from edgeprune.adapter import adapter
 from edgeprune.errors import CorruptError
 from edgeprune.metrics import Interval, order_statistic_interval
-from edgeprune.roofline import Limit
+from edgeprune.roofline import Limit, Peaks
 from edgeprune.scenario import ALONE, Scenario
 
 SCHEMA = 1
@@ -214,6 +214,8 @@ class Measured:
     default_reason: str
     baseline: Measurement
     measurements: tuple[Measurement, ...]
+    peaks: Peaks | None = None
+    """What the machine can do at most, which the limits are of; None where it is not known."""
     schema: int = field(default=SCHEMA)
 
 

@@ -20,7 +20,7 @@ def with_limits(measured: Measured, bundle: Bundle, peaks: Peaks | None) -> Meas
     A variant whose graph cannot be counted, or that was not measured here, has neither.
     """
     baseline, *others = [_with_limit(one, bundle, peaks) for one in (measured.baseline, *measured.measurements)]
-    return replace(measured, baseline=baseline, measurements=tuple(others))
+    return replace(measured, baseline=baseline, measurements=tuple(others), peaks=peaks)
 
 
 def _with_limit(record: Measurement, bundle: Bundle, peaks: Peaks | None) -> Measurement:

@@ -35,6 +35,7 @@ from edgeprune.worker.probe import probe
 CODE = (
     "bench",
     "choose",
+    "scenario",
     "results",
     "metrics",
     "judge",

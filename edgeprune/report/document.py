@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeprune.adapter import adapter
 from edgeprune.results import Measured, Measurement
+from edgeprune.roofline import Peaks
 
 
 def document(measured: Measured) -> dict[str, Any]:
@@ -16,6 +17,7 @@ def document(measured: Measured) -> dict[str, Any]:
         "default_reason": measured.default_reason,
         "baseline": _record(measured.baseline),
         "variants": records,
+        "peaks": TypeAdapter(Peaks | None).dump_python(measured.peaks, mode="json"),
     }
 
 
@@ -23,4 +25,7 @@ def _record(record: Measurement) -> dict[str, Any]:
     plain: dict[str, Any] = adapter(Measurement).dump_python(record, mode="json", exclude={"samples_ms", "schema"})
     percentiles = {f"p{q:g}_ms": record.percentile_ms(q) for q in (50.0, 90.0, 99.0)}
     derived = {name: getattr(record, name) for name in ("samples", "throughput", "late", "limit_share")}
+    p50 = percentiles["p50_ms"]
+    if record.limit is not None and p50 is not None:
+        derived |= {"gops": record.limit.gops(p50), "gbytes_per_s": record.limit.gbytes(p50)}
     return plain | percentiles | derived | {"fallbacks": [layer.name for layer in record.fallbacks]}

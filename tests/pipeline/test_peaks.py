@@ -6,6 +6,7 @@ from edgeprune.bundle import open_bundle
 from edgeprune.errors import MissingError
 from edgeprune.pipeline.limits import with_limits
 from edgeprune.pipeline.peaks import known_peaks, peaks, peaks_file
+from edgeprune.report.document import document
 from edgeprune.results import read_measured
 from edgeprune.targets.load import load_target
 
@@ -48,6 +49,11 @@ def test_each_variant_is_told_how_near_it_is_to_the_limit(found, bundles):
         assert one.limit is not None
         assert one.limit.operations > 0
         assert 0 < one.limit_share < 1
+    assert measured.peaks == found[0]
+    told = document(measured)["variants"][0]
+    limit, p50_ms = measured.measurements[0].limit, measured.measurements[0].percentile_ms(50)
+    assert told["gops"] == pytest.approx(limit.operations / p50_ms / 1e6)
+    assert told["limit_share"] == pytest.approx(limit.ms / p50_ms)
     int8, fp32 = (next(one for one in measured.measurements if one.precision == name) for name in ("int8", "fp32"))
     assert int8.limit.operations == fp32.limit.operations
     assert int8.limit.bytes < fp32.limit.bytes
