@@ -113,7 +113,7 @@ class PrunePart(_Part):
     sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Fraction of the weights that goes, in place of `keep`."""
     cost: Literal["macs", "latency"] = "macs"
-    """What is kept a fraction of: multiply-accumulates, or milliseconds as the recipe's `latency_table` foretells them."""
+    """What is kept a fraction of: multiply-accumulates, or milliseconds as `Recipe.latency_table` foretells them."""
     per_cost: bool = False
     """Whether what matters least for what it costs goes first, and not just what matters least; of latency always, of
     `uniform` never.

@@ -51,8 +51,8 @@ def _price(
         answer = table.lookup(key, narrow.work(precision), network_bytes)
         if answer is None:
             raise ConfigError(
-                f"latency_table: nothing is known there of {narrow.kind} in {precision} with {runtime}: measure a network"
-                " like this one with `edgeprune bench BUNDLE --operators`"
+                f"latency_table: nothing is known there of {narrow.kind} in {precision} with {runtime}: measure a"
+                " network like this one with `edgeprune bench BUNDLE --operators`"
             )
         return answer.ms
 

@@ -17,7 +17,7 @@ def document(measured: Measured) -> dict[str, Any]:
         "default_reason": measured.default_reason,
         "baseline": _record(measured.baseline),
         "variants": records,
-        "peaks": TypeAdapter(Peaks | None).dump_python(measured.peaks, mode="json"),
+        "peaks": adapter(Peaks | None).dump_python(measured.peaks, mode="json"),
     }
 
 

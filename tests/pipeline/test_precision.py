@@ -7,6 +7,7 @@ import pytest
 from edgeprune.api import recipe_with
 from edgeprune.bundle import PLAN
 from edgeprune.cache import StageCache
+from edgeprune.decisions import read_predicted
 from edgeprune.errors import ConfigError
 from edgeprune.pipeline import single
 from edgeprune.pipeline.artifact import MODEL
@@ -107,6 +108,9 @@ def test_what_was_tried_is_kept_with_what_it_lost(compiled, cache):
         tried = json.loads(file.read_bytes())
         assert sum(one["chosen"] for one in tried) == 1
         assert all(one["file_bytes"] > 0 and np.isfinite(one["lost_points"]) for one in tried)
+        predicted = read_predicted(file.parent)
+        assert predicted is not None
+        assert all(losses.keys() == {"int8", "int4"} for losses in predicted.losses.values())
 
 
 def test_a_plan_for_another_model_is_refused_with_the_nearest_name(job, onnx_file, tmp_path):

@@ -136,6 +136,12 @@ def test_every_plot_is_drawn_and_nothing_is_wider_than_the_page(opened, width, s
         assert plot["outside"] == 0, plot
 
 
+@pytest.mark.parametrize("page", ["mixed"], indirect=True)
+def test_a_real_mixed_bundle_shows_its_layers_sensitivity(opened):
+    names = {plot["name"].split(",")[0] for plot in opened(DESK).evaluate(DRAWN)}
+    assert {"bits of a weight", "predicted cost of int8 and int4"} <= names
+
+
 def test_text_in_plots_can_be_read_on_a_phone(opened):
     for plot in opened(PHONE).evaluate(DRAWN):
         assert plot["text"] >= 7.5, plot  # pixels
