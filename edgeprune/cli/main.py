@@ -52,7 +52,7 @@ COMMANDS = {
     "show": Entry("edgeprune.cli.show:show", "Say what a bundle is."),
     "diff": Entry("edgeprune.cli.diff:diff", "Say what differs between two bundles."),
     "run": Entry("edgeprune.cli.run:run", "Run samples through a variant on this machine."),
-    "lab": Entry("edgeprune.cli.lab:lab", "Measure bundles on many devices, and tell what came of it."),
+    "lab": Entry("edgeprune.cli.lab:lab", "Measure bundles on many devices over SSH, and tell what came of it."),
     "report": Entry("edgeprune.cli.report:report", "Write an HTML page about measured bundles."),
     "targets": Entry("edgeprune.cli.targets:targets", "List, show, check and detect device types."),
     "cache": Entry("edgeprune.cli.cache:cache", "List and remove the finished stages that are kept."),
