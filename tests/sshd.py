@@ -75,7 +75,7 @@ def serving(
     log = (folder / "log").open("w")
     process = subprocess.Popen([*before, program, "-D", "-e", "-f", str(seen / "sshd_config")], stderr=log)
     try:
-        _await(server)
+        _await(server, process)
         yield server
     finally:
         process.terminate()
@@ -83,13 +83,12 @@ def serving(
         log.close()
 
 
-def _await(server: Server) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if "Server listening" in (server.folder / "log").read_text():
-            return
+def _await(server: Server, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while "Server listening" not in (server.folder / "log").read_text():
+        assert process.poll() is None, (server.folder / "log").read_text()
+        assert time.monotonic() < deadline, (server.folder / "log").read_text()
         time.sleep(0.02)
-    raise AssertionError((server.folder / "log").read_text())
 
 
 @contextmanager

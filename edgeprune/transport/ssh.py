@@ -219,6 +219,8 @@ class SshTransport:
                 said = _rest(self._master.stderr)
                 self._master = None
                 raise self._host.explained(said)
+            if shutil.which("ssh") is None:
+                raise MissingError("no `ssh` on the path: install an OpenSSH client")
             self._socket.unlink(missing_ok=True)
             shared = ["-o", "ControlMaster=yes", "-o", f"ControlPath={self._socket}", "-o", "ControlPersist=no"]
             words = ["ssh", *shared, *self._host.options(), "--", self._host.address]

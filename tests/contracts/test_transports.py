@@ -139,8 +139,12 @@ def test_a_device_is_one_collectors_at_a_time_and_then_the_others(make):
 
         waiting = threading.Thread(target=wait)
         waiting.start()
-        assert not got.wait(1)
-    assert got.wait(10)
+        deadline = time.monotonic() + 30
+        while not said:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not got.is_set()
+    assert got.wait(30)
     waiting.join()
     assert "in use by" in said[0]
 

@@ -63,6 +63,28 @@ def test_a_bug_of_the_worker_is_a_device_error_that_names_the_variant(kind):
         client.ask("open")
 
 
+RUBBISH = (
+    *(b"Segmentation fault?", b"\x00\xff\xfe", b"[]", b"3", b"{}", b'{"ok": 1}', b'{"ok": false}', b"NaN"),
+    b"[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("rubbish", RUBBISH, ids=range(len(RUBBISH)))
+def test_a_worker_that_prints_rubbish_is_a_device_error_and_is_ended(rubbish):
+    write = f"sys.stdout.buffer.write({rubbish[:40]!r} * {max(1, len(rubbish) // 40)} + b'\\n'); sys.stdout.flush()"
+    transport = Scripted(f"import sys\nfor line in sys.stdin: {write}")
+    with Client(transport, "one") as client, pytest.raises(DeviceError, match=r"one: the worker said .*, which is no"):
+        client.ask("open")
+    assert transport.started.returncode is not None
+
+
+def test_an_answer_without_end_does_not_fill_our_memory(monkeypatch):
+    monkeypatch.setattr("edgeprune.worker.client.MOST_LETTERS", 10_000)
+    program = "import sys\nwhile True: sys.stdout.write('x' * 65536)"
+    with Client(Scripted(program), "ort-int8") as client, pytest.raises(DeviceError, match="which is no answer"):
+        client.ask("open")
+
+
 def test_a_worker_that_ends_is_told_with_its_last_words():
     program = "import sys; sys.stdin.readline(); print('first', file=sys.stderr); sys.exit('out of luck')"
     with (

@@ -138,6 +138,22 @@ def test_inputs_that_do_not_fit_are_told_by_name(opened, folder):
     assert (answer["error"], "[1, 5]" in answer["message"]) == ("DataError", True)
 
 
+@pytest.mark.parametrize(("off", "least", "most"), [(0.0, 120, 300), (0.1, 20, 60), (1e9, -0.1, 0.1)])
+def test_a_check_says_how_far_answers_are_from_those_in_the_file(opened, folder, off, least, most):
+    x = np.arange(20, dtype=np.float32).reshape(5, 4)
+    np.savez(folder / "samples.npz", x=x, y=x @ WEIGHT + np.float64(off))
+    answer = opened()("check", samples=str(folder / "samples.npz"), out=str(folder / "check" / "a.npz"))
+    assert answer["finite"] is True
+    assert least <= answer["snr_db"]["y"] <= most
+    np.testing.assert_allclose(np.load(folder / "check" / "a.npz")["y"], x @ WEIGHT)
+
+
+def test_a_check_against_other_shapes_fails(opened, folder):
+    np.savez(folder / "samples.npz", x=np.ones((5, 4), np.float32), y=np.ones((5, 7)))
+    answer = opened()("check", samples=str(folder / "samples.npz"), out=str(folder / "a.npz"))
+    assert answer["snr_db"] == {"y": -300.0}
+
+
 @pytest.fixture
 def opened_text(ask, tmp_path):
     """A worker that has a graph open which was given in ONNX's text form."""
