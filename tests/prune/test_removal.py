@@ -74,15 +74,15 @@ class Twice(nn.Module):
 
 
 class Reading(nn.Module):
-    """A BiLSTM that reads the rows of what comes in."""
+    """A recurrent layer that reads the rows of what comes in, in both directions."""
 
-    def __init__(self):
+    def __init__(self, kind, layers=1):
         super().__init__()
-        self.lstm = nn.LSTM(WIDTH, 6, batch_first=True, bidirectional=True)
+        self.reader = kind(WIDTH, 6, layers, batch_first=True, bidirectional=True)
         self.out = nn.Linear(12, WIDTH)
 
     def forward(self, x):
-        rows, _ = self.lstm(x.mean(3).transpose(1, 2))
+        rows, _ = self.reader(x.mean(3).transpose(1, 2))
         return self.out(rows).transpose(1, 2).unsqueeze(3)
 
 
@@ -96,7 +96,10 @@ PARTS = {
     "depthwise": lambda: nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=WIDTH), nn.PReLU(WIDTH)),
     "grouped": lambda: nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, groups=3), nn.BatchNorm2d(WIDTH)),
     "shared": Twice,
-    "bilstm": Reading,
+    "bilstm": lambda: Reading(nn.LSTM),
+    "two layers": lambda: Reading(nn.LSTM, 2),
+    "gru": lambda: Reading(nn.GRU),
+    "rnn": lambda: Reading(nn.RNN),
 }
 """Each maps [N, WIDTH, H, W] to [N, WIDTH, H', W']."""
 
