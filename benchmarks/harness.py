@@ -212,7 +212,7 @@ def main(bundles: tuple[Path, ...], variant: tuple[str, ...], restarts: int, sec
         one
         for path in bundles
         for name in variant
-        for one in agreements(open_bundle(path), name, restarts, seconds, console)
+        for one in agreements(open_bundle(path.resolve()), name, restarts, seconds, console)
     ]
     click.echo(f"{'bundle':18} {'variant':14} {'beside':22} {'ours':>9} {'other':>9}  ratio")
     for one in found:
