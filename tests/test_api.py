@@ -60,6 +60,7 @@ def test_every_option_reaches_its_place_in_the_recipe():
         "vocabulary": Path("vocab.txt"), "length": 64, "task": "none", "metric": "score.py:score",
         "sparsity": 0.3, "remove": "blocks", "schedule": "cubic", "distill": 0.5,
         "inputs": ("x:float32[1,3]",), "observer": "mse", "plan": Path("plan.yaml"), "quantize_epochs": 2,
+        "latency_table": Path("latency.csv"),
     }  # fmt: skip
     assert values.keys() == OPTIONS.keys()
     graph = recipe_with({"model": "net.onnx", "inputs": values.pop("inputs")})

@@ -45,7 +45,7 @@ def test_given_weights_lie_where_the_environment_says(data_folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("modle: cnn", "unknown key 'modle': did you mean 'model'. known: budgets, data, model"),
+        ("modle: cnn", "unknown key 'modle': did you mean 'model'. known: budgets, data, latency_table, model"),
         ("prune: {keep: 0}", r"prune\.keep: input should be greater than 0"),
         ("train: {epochs: many}", r"train\.epochs: .*got 'many'"),
         ("- cnn", "expected `key: value` lines, found list"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from edgeprune.registry import resolve
 FEWEST_SAMPLES = 16
 """Below this a range says more about the samples than about the data."""
 CHECKPOINT_EVERY = 8
-"""Parts of batches, after which what was seen is saved."""
+"""Batches, after which what was seen is saved."""
 
 
 def calibrate(
@@ -44,7 +44,7 @@ def calibrate(
     """Return the range of every value that is quantized when all layers are.
 
     A part of a batch is in memory at a time, with the values it causes. After a kill, the same call with the same
-    `checkpoint` file goes on with the part after the last one saved, to the same end. Raises DataError where there are
+    `checkpoint` file goes on with the batch after the last one saved, to the same end. Raises DataError where there are
     too few samples, and where a value is never other than zero, NaN or infinite, naming it.
     """
     model = read_onnx(model_file)
@@ -58,14 +58,19 @@ def calibrate(
         file = Path(folder) / "observed.onnx"
         write_onnx(_with_outputs(model, names), file)
         task.advance(seen.samples)
-        for feeds, outputs in run(file, islice(in_parts(file, batches), seen.batches, None)):
+
+        def unseen() -> Iterator[Feeds]:
+            for batch in islice(batches, seen.batches, None):
+                yield batch
+                seen.batches += 1  # the next one is asked for when all parts of this one were observed
+                if checkpoint and seen.batches % CHECKPOINT_EVERY == 0:
+                    checkpoints.save(checkpoint, seen, job)
+
+        for feeds, outputs in run(file, in_parts(file, unseen())):
             for name, one in seen.observers.items():
                 one.observe(_finite(feeds[name] if name in feeds else outputs[name], name))
-            seen.batches += 1
             seen.samples += _size(feeds)
             task.advance(_size(feeds))
-            if checkpoint and seen.batches % CHECKPOINT_EVERY == 0:
-                checkpoints.save(checkpoint, seen, job)
     if seen.samples < FEWEST_SAMPLES:
         raise DataError(
             f"{seen.samples} calibration samples: at least {FEWEST_SAMPLES} are needed, some hundreds are usual"

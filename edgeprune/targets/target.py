@@ -17,7 +17,7 @@ def _version(text: str) -> str:
 Version = Annotated[str, AfterValidator(_version)]
 
 BACKENDS = ("ort", "openvino", "tensorrt")
-METERS = ("rapl", "nvml", "ina3221", "ina238", "command")
+METERS = ("rapl", "nvml", "ina3221", "ina238", "zeus", "command")
 """The runtimes and meters there are. Their tables stand in packages that this one must not import; a test compares."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]

@@ -70,7 +70,7 @@ def test_a_bottleneck_strides_in_its_middle():
 
 def test_a_stages_stream_can_be_cut_as_a_whole():
     model = ProjectedResNet(Bottleneck, (2, 1, 1, 1), input_shape=SMALL, classes=2)
-    groups = find_groups(Trial.of(model, torch.zeros(1, *SMALL)))
+    groups = find_groups(Trial.of(model, torch.zeros(1, *SMALL))).found
     (stream,) = [group for group in groups if ("out", "layer1.0.conv3") in group.sides]
     assert not stream.whole
     assert stream.sides == {
