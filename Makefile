@@ -42,7 +42,8 @@ test: $(READY)  ## The tests: no network, no accelerator
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not system and not device and not network"
 
 test-system: $(READY)  ## The tests with real servers, emulation, kills and a browser; see .ci/run
-	$(BIN)/python -m pytest -m system
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m system --ignore tests/system/test_noise.py
+	$(BIN)/python -m pytest -m system tests/system/test_noise.py
 
 check: $(READY)  ## Format, lint, types, architecture, tests: one yes or no
 	$(BIN)/ruff format --check .

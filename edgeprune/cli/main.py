@@ -52,9 +52,7 @@ COMMANDS = {
     "show": Entry("edgeprune.cli.show:show", "Say what a bundle is."),
     "diff": Entry("edgeprune.cli.diff:diff", "Say what differs between two bundles."),
     "run": Entry("edgeprune.cli.run:run", "Run samples through a variant on this machine."),
-    "serve": Entry(
-        "edgeprune.cli.serve:serve", "Serve a bundle under a load trace, with the precision that the load allows."
-    ),
+    "serve": Entry("edgeprune.cli.serve:serve", "Serve a bundle under a load, in the precision that it allows."),
     "lab": Entry("edgeprune.cli.lab:lab", "Measure bundles on many devices over SSH, and tell what came of it."),
     "report": Entry("edgeprune.cli.report:report", "Show measured bundles side by side, or write a page or table."),
     "targets": Entry("edgeprune.cli.targets:targets", "List, show, check and detect device types."),

@@ -55,7 +55,7 @@ def serve(
     max_missed: float | None,
     output: Output,
 ) -> None:
-    """Serve a bundle under a load trace, with the precision that the load allows.
+    """Serve a bundle under a load, in the precision that it allows.
 
     The trace is replayed open-loop, latency counted from each scheduled arrival: with every precision fixed, then with
     the policy; last an oracle that knows the trace says what was possible. Rates of a generated trace follow from what
