@@ -6,14 +6,19 @@ was missing. The variable is `all`, or names of test files without `test_` and `
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Generator
+import sys
+from collections.abc import Callable, Generator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -96,3 +101,19 @@ def python310():
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(f"{python} is no Python 3.10 with numpy and onnxruntime")
     return python
+
+
+@pytest.fixture(scope="session")
+def program() -> Callable[[str], ModuleType]:
+    """A program of `benchmarks/` as a module, by its name."""
+
+    def loaded(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # where dataclasses look up their annotations
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded

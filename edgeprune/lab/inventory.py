@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, EdgePruneError
 from edgeprune.recipe import read_yaml
 from edgeprune.registry import unknown
 from edgeprune.targets.load import load_target
@@ -179,7 +179,7 @@ def _target(device: Device, path: Path) -> Target:
         return load_target(device.target)
     except ConfigError:
         raise
-    except Exception as error:
+    except EdgePruneError as error:
         raise type(error)(f"{path}: device {device.name}: {error}") from error
 
 

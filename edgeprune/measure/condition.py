@@ -34,15 +34,15 @@ class ConditionReader:
         """`card` tells the use of a GPU that no file tells of, as `NvmlUse.share`; it may raise MissingError."""
         self._root, self._card = root, card
         self._busy, self._total = _ticks(root)
-        self._throttles = _throttles(root)
+        self._throttles = throttles(root) or 0
 
     def read(self) -> Condition:
         """The condition since the last call."""
         busy, total = _ticks(self._root)
         cpu = (busy - self._busy) / (total - self._total) if total > self._total else None
-        throttles = _throttles(self._root)
-        throttled = throttles > self._throttles or _cooling(self._root)
-        self._busy, self._total, self._throttles = busy, total, throttles
+        count = throttles(self._root) or 0
+        throttled = count > self._throttles or _cooling(self._root)
+        self._busy, self._total, self._throttles = busy, total, count
         return Condition(cpu, self._gpu(), _headroom_bytes(self._root), temperature_c(self._root), throttled)
 
     def _gpu(self) -> float | None:
@@ -80,10 +80,18 @@ def _headroom_bytes(root: Path) -> int | None:
     return min(left, default=None)
 
 
-def _throttles(root: Path) -> int:
-    """How often x86 cores were, since they started."""
-    counts = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
-    return sum(_number(path) or 0 for path in counts)
+def throttles(root: Path = ROOT) -> int | None:
+    """How often an x86 processor was slowed down since it started; None where it does not count.
+
+    Intel counts for each core, and for its package: the same number in all of its cores.
+    """
+
+    def counts(name: str) -> list[int]:
+        found = (root / "sys/devices/system/cpu").glob(f"cpu[0-9]*/thermal_throttle/{name}")
+        return [count for count in map(_number, found) if count is not None]
+
+    cores, packages = counts("core_throttle_count"), counts("package_throttle_count")
+    return sum(cores) + max(packages, default=0) if cores or packages else None
 
 
 def _cooling(root: Path) -> bool:

@@ -171,7 +171,7 @@ class AdaptiveRunner:
                 index = self._lifted(least)
             try:
                 outputs = self._residency.open(self._places[index]).infer(feeds)
-            except Exception as error:
+            except Exception as error:  # whatever a runtime raises, another variant may still answer
                 index, outputs = self._by_another(index, least, feeds, error)
             end_s = self._clock()
             self._count(index, arrived_s, start_s, end_s)

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from edgeprune.measure.condition import temperature_c, throttles
 from edgeprune.targets.machine import architecture, instruction_sets
 
 CPU = "sys/devices/system/cpu"
@@ -34,9 +35,9 @@ def probe(root: Path = Path("/"), *, machine: str | None = None, affinity: int |
         "governor": _read(root / CPU / "cpu0/cpufreq/scaling_governor").strip() or "unknown",
         "emulated": _emulated(root, machine, cpuinfo),
         "load_average": float((_read(root / "proc/loadavg").split() or ["0"])[0]),
-        "temperature_c": _temperature_c(root),
+        "temperature_c": temperature_c(root),
         "clock_mhz": _clock_mhz(root, cpuinfo),
-        "throttled": _throttled(root),
+        "throttled": throttles(root),
         "turbo": _turbo(root),
         "smt": {"1": True, "0": False}.get(_read(root / CPU / "smt/active").strip()),
         "power_mode": _value(_read(root / "var/lib/nvpmodel/status"), "pmode") or None,
@@ -111,25 +112,8 @@ def _clock_mhz(root: Path, cpuinfo: str) -> float | None:
     return max(told or map(float, re.findall(r"^cpu MHz\s*:\s*([\d.]+)", cpuinfo, re.MULTILINE)), default=None)
 
 
-def _throttled(root: Path) -> int | None:
-    """Intel counts for each core, and for its package: the same number in all of its cores."""
-
-    def counts(name: str) -> list[int]:
-        texts = [_read(path).strip() for path in (root / CPU).glob(f"cpu*/thermal_throttle/{name}")]
-        return [int(text) for text in texts if text.isdigit()]
-
-    cores, packages = counts("core_throttle_count"), counts("package_throttle_count")
-    return sum(cores) + max(packages, default=0) if cores or packages else None
-
-
 def _turbo(root: Path) -> bool | None:
     """One driver tells whether it is off, the others whether it is on."""
     off = _read(root / CPU / "intel_pstate/no_turbo").strip()
     on = _read(root / CPU / "cpufreq/boost").strip()
     return {"0": True, "1": False}.get(off, {"1": True, "0": False}.get(on))
-
-
-def _temperature_c(root: Path) -> float | None:
-    zones = (_read(path).strip() for path in (root / "sys/class/thermal").glob("thermal_zone*/temp"))
-    degrees = [int(text) / 1000 for text in zones if text.lstrip("-").isdigit()]
-    return max(degrees, default=None)

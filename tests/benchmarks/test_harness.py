@@ -1,29 +1,18 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from rich.console import Console
 
 from edgeprune.bundle import open_bundle
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "harness.py"
 pytest.importorskip("mlperf_loadgen", reason="LoadGen has no wheel here")
 
 
 @pytest.fixture(scope="module")
-def harness() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("harness", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["harness"] = module
-    spec.loader.exec_module(module)
-    return module
+def harness(program):
+    return program("harness")
 
 
 def test_our_latency_is_held_against_that_of_others_on_the_same_file(harness, bundles):

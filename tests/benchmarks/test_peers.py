@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import onnx
@@ -11,19 +9,12 @@ import pytest
 
 from edgeprune.results import Measured, Measurement
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def peers() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("peers", BENCHMARKS / "peers.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["peers"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def peers(program):
+    return program("peers")
 
 
 @pytest.fixture

@@ -1,27 +1,15 @@
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("sensitivity", ROOT / "benchmarks" / "sensitivity.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["sensitivity"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def script(program):
+    return program("sensitivity")
 
 
 def test_a_prediction_is_judged_by_the_order_it_puts_layers_in(script):

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 from rich.console import Console
 
 pytestmark = pytest.mark.system
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "noise.py"
 TIMES = 3
 
 
 @pytest.fixture(scope="module")
-def noise() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("noise", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["noise"] = module
-    spec.loader.exec_module(module)
-    return module
+def noise(program):
+    return program("noise")
 
 
 def test_equal_networks_are_found_equal_and_one_with_3_percent_more_work_slower(noise, tmp_path):
