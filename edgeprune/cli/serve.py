@@ -12,11 +12,7 @@ import click
 from edgeprune.cli.output import Output, output_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from edgeprune.backends.backend import Feeds
     from edgeprune.serving.contention import Contention
-    from edgeprune.serving.session import AdaptiveRunner
     from edgeprune.serving.trace import Trace
 
 
@@ -68,13 +64,22 @@ def serve(
     require("matplotlib", extra="compile")
     from edgeprune.bundle import open_bundle
     from edgeprune.errors import BudgetError
-    from edgeprune.pipeline.serving import added_bytes, compare, inputs, open_session, policy_named, sampler_of
+    from edgeprune.pipeline.serving import (
+        added_bytes,
+        capacity,
+        compare,
+        inputs,
+        open_session,
+        policy_named,
+        sampler_of,
+    )
     from edgeprune.report.serving import keep, table
     from edgeprune.serving.exposition import Endpoint, exposition
     from edgeprune.serving.series import series
-    from edgeprune.serving.trace import write_trace
+    from edgeprune.serving.trace import generate, write_trace
 
     opened = open_bundle(bundle)
+    recorded = _recorded(trace)
     disturbed = _contention(contention)
     chosen, least = policy_named(policy), _floors(floors)
     with ExitStack() as stack:
@@ -92,7 +97,7 @@ def serve(
                 sampler=sampler,
             )
         )
-        replayed = _trace(trace, session, inputs(opened), phase_seconds, seed)
+        replayed = recorded or generate(trace, capacity(session, inputs(opened)), phase_s=phase_seconds, seed=seed)
         if metrics_port is not None:
             port = stack.enter_context(Endpoint(session, metrics_port)).port
             click.echo(f"metrics: http://127.0.0.1:{port}/metrics", err=True)
@@ -124,12 +129,15 @@ def serve(
         raise BudgetError(f"{name}: {missed:.2f} % of the requests missed their deadline, {max_missed:g} % allowed")
 
 
-def _trace(name: str, session: AdaptiveRunner, feeds: Sequence[Feeds], phase_s: float, seed: int) -> Trace:
-    from edgeprune.pipeline.serving import capacity
-    from edgeprune.serving.trace import GENERATED, generate, read_trace
+def _recorded(name: str) -> Trace | None:
+    """The trace of a file; None for one that is generated, once it is known what the machine gets through."""
+    from edgeprune.registry import unknown
+    from edgeprune.serving.trace import GENERATED, read_trace
 
-    if name in GENERATED or not Path(name).suffix:
-        return generate(name, capacity(session, feeds), phase_s=phase_s, seed=seed)
+    if name in GENERATED:
+        return None
+    if not Path(name).suffix:
+        raise unknown("trace", name, GENERATED)
     return read_trace(Path(name))
 
 
