@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from types import TracebackType
 
 from edgeprune.errors import DeviceError
-from edgeprune.transport.transport import Process, Transport
+from edgeprune.transport.transport import WORK, Process, Transport
 from edgeprune.worker import keeper
 
 BEAT_S = 5.0
@@ -34,9 +34,9 @@ class Lease:
 
     def __enter__(self) -> Lease:
         """Wait for the lease, at most `wait_s`. Raises DeviceError where another holds it still."""
-        self._process = self._transport.start(
-            [self._transport.python, "-c", inspect.getsource(keeper), ".", who(datetime.now(timezone.utc))]
-        )
+        words = ["-c", inspect.getsource(keeper), WORK, who(datetime.now(timezone.utc))]
+        # outside: whoever holds the device ends what runs in its work folder, at any moment
+        self._process = self._transport.start([self._transport.python, *words], outside=True)
         try:
             self._await(self._process)
         except BaseException:

@@ -47,7 +47,7 @@ class LocalTransport:
                 raise DeviceError(f"{path}: a link: refused")
             goal.mkdir(parents=True, exist_ok=True) if path.is_dir() else shutil.copyfile(path, goal)
 
-    def start(self, argv: Sequence[str]) -> subprocess.Popen[str]:
+    def start(self, argv: Sequence[str], *, outside: bool = False) -> subprocess.Popen[str]:
         """Start a child in the folder, with this EdgePrune on its path.
 
         It gets a session of its own, so that Ctrl-C reaches us alone and we end it in order.
@@ -64,7 +64,7 @@ class LocalTransport:
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                cwd=self._root,
+                cwd=self.base if outside else self._root,
                 env=os.environ | {"PYTHONPATH": path},
                 start_new_session=True,
             )

@@ -75,10 +75,10 @@ class SimulatedTransport:
             goal.parent.mkdir(parents=True, exist_ok=True)
             goal.write_bytes(self._files[name])
 
-    def start(self, argv: Sequence[str]) -> SimulatedProcess:
-        """Start a worker, or a keeper, which comes as its source."""
+    def start(self, argv: Sequence[str], *, outside: bool = False) -> SimulatedProcess:
+        """Start a worker, or, outside, a keeper."""
         self._check()
-        run = self._keep(argv[-1]) if argv[1] == "-c" else self._work
+        run = self._keep(argv[-1]) if outside else self._work
         process = SimulatedProcess(run)
         self._started = [*(one for one in self._started if one.poll() is None), process]
         return process

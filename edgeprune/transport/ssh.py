@@ -159,12 +159,12 @@ class SshTransport:
             while stream.read(BLOCK):  # what stands behind the end of an archive
                 pass
 
-    def start(self, argv: Sequence[str]) -> subprocess.Popen[str]:
+    def start(self, argv: Sequence[str], *, outside: bool = False) -> subprocess.Popen[str]:
         """Start a process in the work folder, with what was pushed as PACKAGE to import from."""
         words = " ".join(map(shlex.quote, argv))
         path = f'PYTHONPATH="$PWD/{PACKAGE}${{PYTHONPATH:+:$PYTHONPATH}}" EDGEPRUNE_CACHE="${{PWD%/{WORK}}}/engines"'
         process = subprocess.Popen(
-            self._command(f"{path} exec {words}"),
+            self._command(f"exec {words}", self.base) if outside else self._command(f"{path} exec {words}"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -196,11 +196,11 @@ class SshTransport:
                 stream.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _command(self, script: str) -> list[str]:
-        """The words that run a script in the work folder, over the shared connection."""
+    def _command(self, script: str, folder: str | None = None) -> list[str]:
+        """The words that run a script in a folder, else that of the work, over the shared connection."""
         self._connect()
-        work = shlex.quote(self._work)
-        inside = f"mkdir -p {work} && cd {work} && {{ {script}; }}"
+        place = shlex.quote(folder or self._work)
+        inside = f"mkdir -p {place} && cd {place} && {{ {script}; }}"
         shared = ["-o", "ControlMaster=no", "-o", f"ControlPath={self._socket}"]
         return ["ssh", *shared, *self._host.options(), "--", self._host.address, f"exec sh -c {shlex.quote(inside)}"]
 

@@ -62,8 +62,11 @@ class Transport(Protocol):
         """Copy all files of a folder back into one that is made here."""
         ...
 
-    def start(self, argv: Sequence[str]) -> Process:
-        """Start a process there; its three streams are text pipes here, and it ends when its stdin is closed."""
+    def start(self, argv: Sequence[str], *, outside: bool = False) -> Process:
+        """Start a process there; its three streams are text pipes here, and it ends when its stdin is closed.
+
+        `outside` is in `base`, where whoever takes the device's lease lets it live.
+        """
         ...
 
     def close(self) -> None:

@@ -148,7 +148,4 @@ class _Lines:
 
 
 if __name__ == "__main__":
-    _work = Path(sys.argv[1]).absolute()
-    _work.parent.mkdir(parents=True, exist_ok=True)
-    os.chdir(_work.parent)  # out of the folder that is cleared
-    keep(_work, sys.argv[2], 0, sys.stdout)
+    keep(Path(sys.argv[1]).absolute(), sys.argv[2], 0, sys.stdout)

@@ -96,7 +96,12 @@ def test_a_worker_that_dies_in_one_variant_leaves_the_others(bundle_of, measured
     bundle = bundle_of()
     (bundle.root / "ort-fp32-2" / "model.onnx").write_bytes(b"not an ONNX file")
     started, start = [], LocalTransport.start
-    monkeypatch.setattr(LocalTransport, "start", lambda self, argv: (started.append(argv), start(self, argv))[1])
+
+    def counted(self, argv, **how):
+        started.append(argv)
+        return start(self, argv, **how)
+
+    monkeypatch.setattr(LocalTransport, "start", counted)
     found = measured(bundle)
     assert found.baseline.samples_ms
     assert "ONNX" in found.measurements[0].unmeasured

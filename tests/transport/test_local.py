@@ -28,6 +28,11 @@ def test_a_process_starts_where_the_files_lie(transport, tmp_path):
     assert process.communicate()[0] == "hello\n"
 
 
+def test_a_process_starts_outside_where_it_is_told_to(transport):
+    process = transport.start([transport.python, "-c", "import os; print(os.getcwd())"], outside=True)
+    assert process.communicate()[0].strip() == transport.base
+
+
 def test_a_process_finds_this_edgeprune(transport):
     process = transport.start([transport.python, "-c", "import edgeprune; print(edgeprune.__file__)"])
     import edgeprune

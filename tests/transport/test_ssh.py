@@ -101,6 +101,13 @@ def test_no_shell_of_ours_or_theirs_reads_a_word_as_its_own(server, to, tmp_path
     assert process.communicate()[0] == "".join(f"{word}|" for word in words)
 
 
+def test_a_process_starts_in_the_work_folder_or_outside(server, to):
+    transport = to(server.host())
+    inside, outside = (transport.start(["pwd"], outside=told).communicate()[0].strip() for told in (False, True))
+    assert inside == f"{outside}/work"
+    assert outside.endswith(transport.base)
+
+
 def test_equal_content_is_sent_once(server, to, tmp_path):
     content = random.Random(0).randbytes(3_000_000)
     (tmp_path / "one").write_bytes(content)

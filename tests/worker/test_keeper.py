@@ -120,7 +120,7 @@ def test_the_source_alone_is_the_program(tmp_path):
     source = (Path(__file__).parents[2] / "edgeprune" / "worker" / "keeper.py").read_text()
     (tmp_path / "work").mkdir()
     done = subprocess.run(
-        [sys.executable, "-I", "-c", source, ".", "me"], input="release\n", cwd=tmp_path / "work",
+        [sys.executable, "-I", "-c", source, "work", "me"], input="release\n", cwd=tmp_path,
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == "held\nreleased\n"
