@@ -47,7 +47,8 @@ def pictures(source: Source) -> tuple[Picture, ...]:
         (
             "How near the machine's limit",
             roofline(source.measured),
-            "A roofline: caps are what this machine reaches at its measured peaks, marks what was reached, in percent.",
+            "A roofline: caps are what this machine reaches at its measured peaks, marks what was reached, in percent."
+            " Lines are the peaks; dashed where the bytes come from main memory.",
         ),
         (
             "Plans that were tried",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -11,12 +16,18 @@ from edgeprune.report.plots.labels import RADIUS, label
 from edgeprune.report.plots.style import INK, STYLE, WIDTH, hue, svg
 from edgeprune.report.summary import percent_of
 from edgeprune.results import Measured
+from edgeprune.roofline import KERNELS, Peaks
+
+POINTS = 64
+"""Of a roof, which bends once."""
+ROOF: dict[str, Any] = {"color": INK, "alpha": 0.35, "linewidth": 0.8, "zorder": 1}
 
 
 def roofline(measured: Measured) -> str | None:
     """Operations a second by operations for each byte; a bar from what was reached to the limit of that very work.
 
-    None where no limit is known.
+    Behind them the roofs, where the peaks are known: level per precision, and sloped for a working set that stays in
+    the nearest cache and, dashed, for one that comes from main memory. None where no limit is known.
     """
     found = [
         (record, record.limit, p50, share)
@@ -45,8 +56,25 @@ def roofline(measured: Measured) -> str | None:
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axis.set_minor_locator(NullLocator())
         axes.margins(x=0.35, y=0.22)
+        if measured.peaks is not None:
+            caps += _roofs(axes, measured.peaks, [record.precision for record, *_ in found])
         axes.set_xlabel("operations for each byte")
         axes.set_ylabel("1e9 operations a second")
         axes.grid(visible=True)
         label(figure, axes, named, caps)
         return svg(figure, f"operations a second of {len(found)} variants beside the machine's limit for each")
+
+
+def _roofs(axes: Axes, peaks: Peaks, precisions: Sequence[str]) -> list[tuple[float, float]]:
+    """Draw them over the width that the points take, and give the places of their names."""
+    across = np.geomspace(*axes.get_xlim(), POINTS)
+    nearest, main = (rate(bandwidth for _, bandwidth in peaks.bytes_per_s) for rate in (max, min))
+    computed = {KERNELS.get(one, one) for one in precisions} & peaks.ops_per_s.keys()
+    levels = {one: peaks.operations(one) * 1e-9 for one in sorted(computed or {"fp32"})}
+    for level in levels.values():
+        axes.plot(across, np.minimum(level, across * nearest * 1e-9), **ROOF)
+    axes.plot(across, np.minimum(max(levels.values()), across * main * 1e-9), linestyle=(0, (4, 3)), **ROOF)
+    axes.set_xlim(across[0], across[-1])
+    for name, level in levels.items():
+        axes.annotate(name, (across[-1], level), (-2, 3), textcoords="offset pixels", ha="right", fontsize=7, alpha=0.7)
+    return [(across[-1], level) for level in levels.values()]

@@ -4,7 +4,7 @@ import dataclasses
 from xml.etree import ElementTree as ET
 
 from edgeprune.report.plots.roofline import roofline
-from edgeprune.roofline import Limit
+from edgeprune.roofline import Limit, Peaks
 
 
 def texts(svg):
@@ -22,3 +22,11 @@ def test_what_has_no_limit_or_does_nothing_is_left_out(measured):
     idle = dataclasses.replace(measured.baseline, limit=Limit(0.1, 0, 0, "memory"))
     assert roofline(dataclasses.replace(measured, baseline=idle, measurements=())) is None
     assert roofline(measured) is None
+
+
+def test_peaks_stand_behind_for_what_is_computed_in_them_alone(source):
+    peaks = Peaks({"fp32": 1e11, "int8": 4e11, "bf16": 2e11}, {}, ((1 << 10, 1e11), (1 << 30, 1e10)), "")
+    plain, roofed = (texts(roofline(dataclasses.replace(source.measured, peaks=one))) for one in (None, peaks))
+    assert {"fp32", "int8"} <= set(roofed)
+    assert not {"fp32", "int8"} & set(plain)
+    assert "bf16" not in roofed  # no variant is in it
