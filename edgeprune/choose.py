@@ -23,7 +23,8 @@ class Shortfall:
 def choose_default(baseline: Measurement, measurements: Sequence[Measurement], budgets: Budgets) -> Measured:
     """The fastest measured variant within the budgets; if none was, the fastest foretold, else the smallest.
 
-    Of those that may be as fast as the fastest, by the interval of their speedup, it is the smallest. The baseline stands for election where it is a variant (nothing was pruned), so an INT8 that is slower never wins.
+    Of those that may be as fast as the fastest, by the interval of their speedup, it is the smallest. The baseline
+    stands for election where it is a variant (nothing was pruned), so an INT8 that is slower never wins.
     """
     within = [one for one in _candidates(baseline, measurements) if not shortfalls(one, budgets)]
     timed = [one for one in within if one.percentile_ms(50) is not None]
