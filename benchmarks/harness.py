@@ -3,8 +3,8 @@
     python benchmarks/harness.py build/resnet56-cpu build/mobilenetv2-cpu --out bench_results/harness
 
 Beside it: the runtime timed directly, OpenVINO's benchmark_app, and LoadGen's single-stream. benchmark_app tells what
-the runtime takes inside of it, without the 40 microseconds that its Python interface needs to answer. Each has a process
-of its own, in another order in every restart. And what a loop alone takes, of an inference that does nothing.
+the runtime takes inside of it, without the 40 microseconds that its Python interface needs to answer. Each has a
+process of its own, in another order in every restart. And what a loop alone takes, of an inference that does nothing.
 """
 
 from __future__ import annotations
