@@ -74,7 +74,9 @@ def _without_large(proto: onnx.ModelProto) -> tuple[list[onnx.TensorProto], set[
 
     Inputs stand in for them; gives the tensors, and the names of those inputs that were not there before.
     """
-    graph, large, small = proto.graph, [], []
+    graph = proto.graph
+    large: list[onnx.TensorProto] = []
+    small: list[onnx.TensorProto] = []
     for tensor in graph.initializer:
         copy = onnx.TensorProto()
         copy.CopyFrom(tensor)  # one of its own: what is left in the model lives as long as all of it
@@ -96,7 +98,7 @@ def _put_back(
     """In the order that they had."""
     found = {str(value.name): value for value in graph.inputs} | dict(graph.initializers)
     for tensor in large:
-        found[tensor.name].const_value = ir.from_proto(tensor)
+        found[tensor.name].const_value = ir.serde.deserialize_tensor(tensor)
     for name in stand_ins:
         graph.inputs.remove(found[name])
     graph.initializers.clear()
