@@ -170,6 +170,11 @@ def _pruned(core: Core) -> Iterator[RenderableType]:
             reason = one["reason"] or ("" if one["after"] < one["before"] else "nothing of it was chosen")
             table.add_row(one["name"], f"{one['before']:,}", f"{one['after']:,}", reason)
         yield table
+    if connections := pruning.get("connections", ()):
+        table = _table("weights", "all", "->", "why left")
+        for one in connections:
+            table.add_row(one["name"], f"{one['before']:,}", f"{one['after']:,}", one["reason"])
+        yield table
     yield Text()
 
 
