@@ -159,7 +159,7 @@ def _pruned(core: Core) -> Iterator[RenderableType]:
     of = COSTS.get(pruning.get("cost", "macs"), "cost")
     asked = f", {pruning['keep']:g} of the {of} asked to stay" if "keep" in pruning else ""
     if len(events := pruning.get("events", ())) > 1:
-        asked += f", removed in {len(events)} steps"
+        asked += f", {'exchanged' if any(one.get('grown') for one in events) else 'removed'} in {len(events)} steps"
     macs = f": {pruning['macs_dense']:,} -> {pruning['macs']:,} per sample" if "macs" in pruning else ""
     yield Text.assemble(("pruned by ", "bold"), (str(pruning.get("pruner", "none")), "bold"), asked, macs)
     if blocks := pruning.get("blocks"):

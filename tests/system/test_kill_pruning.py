@@ -15,8 +15,11 @@ pytestmark = pytest.mark.system
 
 KILLS = 4
 MADE = ("pruned.safetensors", "pruning.json")
+LEARNED = ("policy.safetensors", "learning.json")
 TRAIN = "train: {epochs: 1, recover_epochs: 12, batch: 32}\n"
 RECIPES = {
+    "rl": "model: cnn\nprune: {pruner: rl, keep: 0.6, rl: {every_epochs: 3, episodes: 30, episode_epochs: 3,"
+    " episode_samples: 256}}\n",
     "loss": "model: cnn\nprune: {pruner: loss, keep: 0.4, loss: {connections: 0.2}}\n",
     "fine": "model: lenet5\nprune: {pruner: dynamic, sparsity: 0.8, dynamic: {every_steps: 20}}\n",
     "coarse": "model: lenet5\nprune: {pruner: dynamic, keep: 0.6, dynamic: {schedule: coarse, every_epochs: 3}}\n",
@@ -36,7 +39,7 @@ def finish(recipe: Path, out: Path, cache: Path) -> dict[str, bytes]:
     run = start(recipe, out, cache)
     _, errors = run.communicate(timeout=300)
     assert run.returncode == 0, errors.decode()
-    return {name: (out / name).read_bytes() for name in MADE}
+    return {name: (out / name).read_bytes() for name in (*MADE, *LEARNED) if name in MADE or (out / name).exists()}
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -46,12 +49,14 @@ def test_killed_at_random_instants_it_ends_with_the_same_weights_and_masks(name,
     began = time.monotonic()
     unbroken = finish(recipe, tmp_path / "unbroken", tmp_path / "cache")
     seconds = time.monotonic() - began
-    instants, killed = random.Random(7), 0
+    instants, killed, begun = random.Random(7), 0, False
     for _ in range(KILLS):
         run = start(recipe, tmp_path / "out", tmp_path / "killed")
         time.sleep(seconds * (0.4 + 0.6 * instants.random()))
         killed += run.poll() is None
         run.kill()
         run.wait()
+        begun |= any((tmp_path / "killed").rglob("checkpoint"))
     assert killed
+    assert begun, "no kill met a training that could be gone on with"
     assert finish(recipe, tmp_path / "out", tmp_path / "killed") == unbroken

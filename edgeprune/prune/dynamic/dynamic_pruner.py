@@ -6,6 +6,7 @@ change and magnitude pruning at once are the same training with other `Updates`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -50,9 +51,9 @@ class DynamicPruner:
         """Weights are set to zero at once where the training begins sparse, and after every step of the optimizer.
 
         `sparsity` is the fraction of the weights of convolutions, dense and recurrent layers that ends up zero, given
-        out by `distribution`; or `pattern` says so, `2:4`. `begin` says which are active at first: chosen at random, by
-        `seed`, or those that are large, of a network that was trained. `samples` are those of a step on average, for
-        the count of FLOPs.
+        out by `distribution`; or `pattern` says so, `2:4`. `begin` says which are active at first: of drawn weights
+        some at random, by `seed`, scaled up for the missing ones; of a network that was trained the large ones, as they
+        are. `samples` are those of a step on average, for the count of FLOPs.
 
         Raises ConfigError where the sparsity cannot be reached, and says which can.
         """
@@ -73,6 +74,8 @@ class DynamicPruner:
         self._hook = optimizer.register_step_pre_hook(lambda *_: self._look())  # before the gradients become sparse
         self.masks = Masks(model, optimizer)
         self.masks.set(self._begun(begin, seed))
+        if begin == "random":
+            self._rescale()
 
     @property
     def log(self) -> SurgeryLog:
@@ -176,6 +179,15 @@ class DynamicPruner:
             pattern = None if counts[name] == size else self.pattern
             found[name] = first_active(scores, counts[name], pattern)
         return found
+
+    def _rescale(self) -> None:
+        """Weights were drawn for as many inputs as a dense layer has: those that stay make up for the others.
+
+        Evci et al., "Gradient Flow in Sparse Neural Networks and How Lottery Tickets Win", AAAI 2022, section 3.1, for
+        a layer as a whole.
+        """
+        for name, count in self.masks.counts().items():
+            self.model.get_parameter(name).detach().mul_(math.sqrt(self._sizes[name] / count))
 
     def _counts(self, active: float) -> dict[str, int]:
         """What every layer keeps where the network keeps that fraction."""

@@ -161,6 +161,16 @@ def test_a_run_that_goes_on_from_its_state_ends_as_an_unbroken_one(kind, stop, t
     assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), model.state_dict().values(), strict=True))
 
 
+def test_drawn_weights_give_what_they_gave_though_most_are_missing():
+    model, _, pruner = begun(sparsity=0.9, name="cnn")
+    torch.manual_seed(0)
+    dense = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
+    for name, count in pruner.masks.counts().items():
+        if count > 1000:
+            before, after = (one.get_parameter(name).square().sum().item() for one in (dense, model))
+            assert after == pytest.approx(before, rel=0.1)
+
+
 def test_a_trained_network_begins_with_its_large_weights():
     _, _, pruner = begun(sparsity=0.5, begin="magnitude", distribution="uniform")
     torch.manual_seed(0)
