@@ -10,15 +10,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
 import click
 
 from edgeprune.api import job_with
-from edgeprune.pipeline import network
+from edgeprune.pipeline import artifact, network, priced
+from edgeprune.pipeline.job import Job
+from edgeprune.pipeline.pruners import Prices
 from edgeprune.prune.agent.learn import Curve, learn, play
 from edgeprune.prune.agent.policy import LearnedPolicy, RandomPolicy
+
+
+def prices_of(job: Job) -> Prices | None:
+    """What layers take by the recipe's latency table, where the agent is paid for that."""
+    if job.recipe.prune.cost != "latency":
+        return None
+    trained = network.train(job)
+    return partial(priced.prices, job, artifact.export(job, trained, partial(network.dense, job, trained)))
 
 
 def last(curve: Curve, count: int) -> str:
@@ -41,9 +52,9 @@ def main(recipe: str, seed: int | None, tested: int, out: Path) -> None:
     job = job_with({"seed": seed}, recipe=recipe)
     how = job.recipe.prune.rl
     out.mkdir(parents=True, exist_ok=True)
-    curves = {}
+    curves, prices = {}, prices_of(job)
     for name in ("agent", "shuffled"):
-        environment = network.agent_environment(job, shuffled=name == "shuffled")
+        environment = network.agent_environment(job, prices, shuffled=name == "shuffled")
         environment.reset(seed=0)
         layers = environment.walk.architecture
         environment.episode = 0
@@ -58,7 +69,7 @@ def main(recipe: str, seed: int | None, tested: int, out: Path) -> None:
         curves[f"{name}, learning"] = learned.curve
         environment.episode = how.episodes  # trainings that none was learned in
         curves[name] = play(environment, LearnedPolicy(learned.weights, layers), tested)
-    environment = network.agent_environment(job)
+    environment = network.agent_environment(job, prices)
     environment.episode = how.episodes
     curves["random"] = play(environment, RandomPolicy(job.recipe.seed), tested)
     (out / "curves.json").write_text(json.dumps({name: asdict(curve) for name, curve in curves.items()}) + "\n")

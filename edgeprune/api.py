@@ -112,8 +112,8 @@ IDLE = (
     ),
     Idle(
         ("schedule",),
-        "with --pruner dynamic, which has its own (prune.dynamic.schedule)",
-        lambda recipe, _: recipe.prune.pruner == "dynamic",
+        "with --pruner dynamic or rl, which have times of their own (prune.dynamic, prune.rl)",
+        lambda recipe, _: recipe.prune.pruner in ("dynamic", "rl"),
     ),
     Idle(PRUNING, "without a pruner", lambda recipe, _: recipe.prune.pruner == "none"),
     Idle(

@@ -227,6 +227,12 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
             " network: raise train.recover_epochs, or prune in fewer"
         )
     if part.pruner in WHILE_TRAINING:
+        if part.remove == "blocks":
+            raise ConfigError(
+                f"prune.remove: blocks: --pruner {part.pruner} leaves blocks where they are: leave it out"
+            )
+        if part.fractions and part.pruner != "loss":
+            raise ConfigError(f"prune.fractions: --pruner {part.pruner} has no regard to them: leave them out")
         if speed_only:
             raise ConfigError(f"--pruner {part.pruner} prunes while it trains: not with --speed-only")
         if epochs == 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -32,7 +32,6 @@ from edgeprune.pipeline.quantization import Quantization, first_backend
 from edgeprune.progress import SILENT
 from edgeprune.prune import surgery
 from edgeprune.prune.agent.policy import DESCRIPTION, WEIGHTS
-from edgeprune.prune.cost import Price
 from edgeprune.prune.pruner import Pruner
 from edgeprune.prune.structured import StructuredPruner
 from edgeprune.quantize.emission.flavour import fitted, flavour_for
@@ -83,7 +82,7 @@ def train(job: Job) -> Stage:
     return job.stage("train", inputs, work, code=("models", "train", "data"), resumable=True)
 
 
-def prune(job: Job, dense: Stage, priced: Callable[[], Sequence[Price]] | None = None) -> Stage:
+def prune(job: Job, dense: Stage, priced: pruners.Prices | None = None) -> Stage:
     """The network without what its pruner removed, and what that was; whole where nothing goes before it is trained on.
 
     Where it is pruned while it is trained, it is not the trained one but as that began. `priced` says what layers cost,
@@ -116,7 +115,7 @@ def prune(job: Job, dense: Stage, priced: Callable[[], Sequence[Price]] | None =
     return job.stage("prune", inputs, work, code=("models", "prune", "train", "data"))
 
 
-def recover(job: Job, pruned: Stage, dense: Stage, priced: Callable[[], Sequence[Price]] | None = None) -> Stage:
+def recover(job: Job, pruned: Stage, dense: Stage, priced: pruners.Prices | None = None) -> Stage:
     """The pruned network, trained on, by the unpruned one if that is asked for; or pruned meanwhile."""
     recipe = job.recipe
     part, gradual = _recovery(job), _is_pruned_in_training(job)
@@ -159,9 +158,9 @@ def recover(job: Job, pruned: Stage, dense: Stage, priced: Callable[[], Sequence
     return job.stage("recover", inputs, work, code=("models", "train", "prune", "data"), resumable=True)
 
 
-def agent_environment(job: Job, *, shuffled: bool = False) -> PruningEnvironment:
-    """What an agent learns in, from the network's first weights on; without a latency table."""
-    return agent.environment_of(job, partial(_begun, job), _example(job, _drawn(job)), None, shuffled=shuffled)
+def agent_environment(job: Job, priced: pruners.Prices | None = None, *, shuffled: bool = False) -> PruningEnvironment:
+    """What an agent learns in, from the network's first weights on."""
+    return agent.environment_of(job, partial(_begun, job), _example(job, _drawn(job)), priced, shuffled=shuffled)
 
 
 def check_pruning(job: Job) -> None:

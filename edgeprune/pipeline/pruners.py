@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -105,7 +106,10 @@ def check(job: Job, model: nn.Module, example: Example) -> None:
     """Refuse, before anything is trained, what cannot be; `model` is one to throw away."""
     part = job.recipe.prune
     if part.cost == "latency":  # which is known of a trained and exported network
-        return
+        if part.pruner != "rl":
+            return
+        part = part.model_copy(update={"cost": "macs"})
+        job = replace(job, recipe=job.recipe.model_copy(update={"prune": part}))
     steps = epochs_of(job) * math.ceil(len(job.splits.digests["train"]) / job.recipe.train.batch)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     if part.pruner == "rl":

@@ -73,7 +73,7 @@ class LossPruner(StructuredPruner):
             cost=cost,
             prices=prices,
             per_cost=per_cost,
-            fractions=fractions if threshold is None else None,
+            fractions=fractions,
             align=align,
             schedule=schedule,
         )
@@ -153,6 +153,7 @@ class LossPruner(StructuredPruner):
         if self.threshold is None:
             yield from super()._chosen(progress)
             return
+        yield from self._by_fraction(progress)
         for piece in self._ranked(self._bill.copy()):
             importance = self.criterion.channels(self.structure, piece.group)
             change = float(importance[list(piece.channels)].sqrt().sum())

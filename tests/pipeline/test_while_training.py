@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 from edgeprune.errors import ConfigError, ModelError
 from edgeprune.pipeline import single
-from edgeprune.recipe import DynamicPart, LossPart, PrunePart, RlPart, TrainPart
+from edgeprune.recipe import DynamicPart, LossPart, PrunePart, Recipe, RlPart, TrainPart, validated
 
 SHORT = TrainPart(epochs=2, recover_epochs=4)
 
@@ -75,6 +75,15 @@ def test_an_agent_learns_prunes_and_its_policy_can_be_taken_again_or_is_refused(
     drawn = PrunePart(pruner="rl", keep=0.6, rl=RlPart(every_epochs=1, random=True))
     single.prune(job(train=SHORT, prune=drawn), tmp_path / "random")
     assert pruning(tmp_path / "random")["events"]
+
+
+@pytest.mark.parametrize(
+    "keys", [("dynamic", "every_steps"), ("dynamic", "every_epochs"), ("loss", "every_epochs"), ("rl", "every_epochs")]
+)
+def test_an_interval_of_zero_is_refused(keys):
+    part, key = keys
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: prune\.{part}\.{key}: .* greater than 0 \(got 0\)"):
+        validated(Recipe, {"prune": {part: {key: 0}}}, "mine.yaml")
 
 
 @pytest.mark.parametrize(
