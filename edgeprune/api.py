@@ -14,7 +14,7 @@ from edgeprune.bundle import Bundle, Variant, open_bundle
 from edgeprune.cache import StageCache
 from edgeprune.errors import ConfigError, EdgePruneError, InputError, MissingError
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import QUANTIZED, Recipe, read_yaml, validated
+from edgeprune.recipe import QUANTIZED, WHILE_TRAINING, Recipe, read_yaml, validated
 from edgeprune.registry import resolve
 from edgeprune.results import Measured, read_measured
 from edgeprune.shipped import find
@@ -104,6 +104,16 @@ IDLE = (
         ("quantize_epochs",),
         "where nothing is quantized or trained",
         lambda recipe, speed_only: recipe.is_graph or speed_only or recipe.quantize.precision not in QUANTIZED,
+    ),
+    Idle(
+        ("remove",),
+        "with a pruner that works while the network is trained, which removes no blocks",
+        lambda recipe, _: recipe.prune.pruner in WHILE_TRAINING,
+    ),
+    Idle(
+        ("schedule",),
+        "with --pruner dynamic or rl, which have times of their own (prune.dynamic, prune.rl)",
+        lambda recipe, _: recipe.prune.pruner in ("dynamic", "rl"),
     ),
     Idle(PRUNING, "without a pruner", lambda recipe, _: recipe.prune.pruner == "none"),
     Idle(

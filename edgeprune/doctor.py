@@ -21,6 +21,7 @@ EXTRAS = {
         *("torch", "torch-pruning", "onnx", "onnx-ir", "onnxscript", "onnxsim", "safetensors", "scipy", "datasets"),
         *("pyarrow", "pillow", "Jinja2", "matplotlib"),
     ),
+    "agent": ("gymnasium", "stable-baselines3"),
     "ort": ("onnxruntime",),
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt",),

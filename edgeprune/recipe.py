@@ -17,7 +17,9 @@ from edgeprune.registry import unknown
 PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
 QUANTIZED = ("int8", "mixed", "int4")
 """Those of a graph with Q/DQ pairs."""
-PRUNERS = ("none", "uniform", "magnitude", "taylor")
+PRUNERS = ("none", "uniform", "magnitude", "taylor", "loss", "dynamic", "rl")
+WHILE_TRAINING = ("loss", "dynamic", "rl")
+"""Pruners that work while the network is trained, from its first weights on."""
 Correction = Literal["smoothing", "equalization", "rounding", "bias"]
 CORRECTIONS: tuple[str, ...] = get_args(Correction)
 ObserverName = Literal["minmax", "moving-average", "percentile", "mse", "entropy"]
@@ -101,15 +103,85 @@ class TrainPart(_Part):
     device: str = "cpu"
 
 
+class LossPart(_Part):
+    """How what contributes least to the loss is removed while a network is trained."""
+
+    threshold: Annotated[float, Field(gt=0)] | None = None
+    """Most that a removal may change the loss by, relative to it, as it is estimated; None: `keep` says what goes."""
+    connections: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Fraction of the single weights that goes besides; of a threshold what neurons leave, up to this."""
+    every_epochs: Annotated[float, Field(gt=0)] = 1.0
+    """Between two removals."""
+    until: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Part of the training in which something goes; in the rest it is only trained."""
+
+
+class DynamicPart(_Part):
+    """How connections are exchanged while a network is trained."""
+
+    schedule: Literal["fine", "coarse", "one-shot", "static"] = "fine"
+    """RigL's, sparse from the beginning; coarse steps from the dense network to the sparsity; and two baselines: once
+    by magnitude, or never.
+    """
+    every_steps: Annotated[int, Field(gt=0)] = 100
+    """Between two updates of `fine`."""
+    every_epochs: Annotated[float, Field(gt=0)] = 10.0
+    """Between two updates of `coarse`; before the one of `one-shot`."""
+    drop: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Fraction of the active connections that an update drops; None: 0.3 of `fine`, which falls, 0.2 of `coarse`."""
+    regrow: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Of `coarse`: fraction of the dropped that is grown."""
+    until: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """Of `fine`: part of the training after which nothing changes."""
+    drop_by: Literal["magnitude", "gradient"] = "magnitude"
+    """Whose lowest are dropped; grown is where the gradient is largest."""
+    distribution: Literal["uniform", "erdos-renyi-kernel"] = "erdos-renyi-kernel"
+    """Of the sparsity over the layers."""
+    pattern: Annotated[str, Field(pattern=r"^[1-9]\d*:[1-9]\d*$")] | None = None
+    """`2:4`: two of each four weights stay, in place of a sparsity."""
+
+
+class RewardPart(_Part):
+    """What an agent is paid for: weights of the terms of a network's worth."""
+
+    accuracy: Annotated[float, Field(ge=0)] = 1.0
+    loss: Annotated[float, Field(ge=0)] = 0.05
+    parameters: Annotated[float, Field(ge=0)] = 0.1
+    """Of the fraction that is left; the same of the next two."""
+    flops: Annotated[float, Field(ge=0)] = 0.4
+    latency: Annotated[float, Field(ge=0)] = 0.0
+    """As `Recipe.latency_table` foretells it, with `cost: latency`."""
+
+
+class RlPart(_Part):
+    """How an agent prunes a network while it is trained, and how it learns to."""
+
+    policy: Path | None = None
+    """A folder with one that was learned; None: it is learned first."""
+    random: bool = False
+    """Any action at any time, in place of a policy: a baseline."""
+    every_epochs: Annotated[float, Field(gt=0)] = 10.0
+    """Between two decision points."""
+    k: Annotated[float, Field(gt=0, lt=1)] = 0.125
+    """Fraction of a layer's neurons or connections that one action takes."""
+    reward: RewardPart = RewardPart()
+    episodes: Annotated[int, Field(gt=0)] = 300
+    """That it learns in: short trainings with a decision point after each epoch."""
+    episode_epochs: Annotated[int, Field(gt=1)] = 5
+    episode_samples: Annotated[int, Field(gt=0)] = 2048
+    """That it is trained on in an episode, and as many at most that judge it."""
+
+
 class PrunePart(_Part):
     """What is removed, how much of it, and when."""
 
-    pruner: Literal["none", "uniform", "magnitude", "taylor"] = "magnitude"
+    pruner: Literal["none", "uniform", "magnitude", "taylor", "loss", "dynamic", "rl"] = "magnitude"
     """What ranks what goes: the size of weights, in each layer alike or over all; what the loss would do, to first
-    order.
+    order. Or while the network is trained, from its first weights on: what contributes least to the loss (`loss`);
+    connections, dropped and grown (`dynamic`); what an agent says (`rl`).
     """
     keep: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Fraction of the cost that may stay."""
+    """Fraction of the cost that may stay; of `dynamic` that of the weights."""
     sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Fraction of the weights that goes, in place of `keep`."""
     cost: Literal["macs", "latency"] = "macs"
@@ -132,6 +204,9 @@ class PrunePart(_Part):
     """How often something goes, gradually."""
     batches: Annotated[int, Field(gt=0)] = 100
     """Of training samples, whose gradients are looked at before all goes at once."""
+    loss: LossPart = LossPart()
+    dynamic: DynamicPart = DynamicPart()
+    rl: RlPart = RlPart()
 
 
 class QuantizePart(_Part):

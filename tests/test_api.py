@@ -104,6 +104,8 @@ def test_what_was_not_asked_for_is_not_marked_as_asked_for():
         ({"keep": 1.5}, r"^--keep: input should be less than or equal to 1 \(got 1\.5\)"),
         ({"epochs": -1}, r"^--epochs: input should be greater"),
         ({"pruner": "none", "keep": 0.5}, "--keep has no effect without a pruner"),
+        ({"pruner": "dynamic", "schedule": "cubic"}, "^--schedule has no effect with --pruner dynamic or rl"),
+        ({"pruner": "loss", "remove": "blocks"}, "^--remove has no effect with a pruner that works while the network"),
         ({"model": "net.onnx", "weights": Path("w")}, "^--weights has no effect on an ONNX file"),
         ({"model": "net.onnx", "keep": 0.3, "epochs": 3}, "^--keep, --epochs has no effect on an ONNX file"),
         ({"model": "net.onnx", "device": "cuda"}, "^--device has no effect on an ONNX file"),

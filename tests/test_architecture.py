@@ -40,6 +40,8 @@ MAY_TORCH = (
     "quantize/sensitivity/curvature.py",
     "quantize/qat.py",
     "pipeline/network.py",
+    "pipeline/pruners.py",
+    "pipeline/agent.py",
 )
 RUNTIMES = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"}
 ON_DEVICE = ("worker/", "serving/", "measure/", "meters/", "transport/")

@@ -90,6 +90,7 @@ def test_the_console_script_and_the_metadata_are_ours(unpacked):
     extras = {
         "compile",
         "text",
+        "agent",
         "nvml",
         "ort",
         "openvino",

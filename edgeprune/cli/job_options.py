@@ -11,7 +11,7 @@ import click
 from edgeprune.cli.output import OneOf
 
 # As in edgeprune.recipe, which is not imported before a command runs; a test holds the two together.
-PRUNERS = ("none", "uniform", "magnitude", "taylor")
+PRUNERS = ("none", "uniform", "magnitude", "taylor", "loss", "dynamic", "rl")
 REMOVED = ("channels", "blocks")
 SCHEDULES = ("one-shot", "linear", "cubic")
 PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")

@@ -20,7 +20,7 @@ from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle
 from edgeprune.pipeline.places import remember
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import QUANTIZED, DataPart, Recipe, kernels, made
+from edgeprune.recipe import QUANTIZED, WHILE_TRAINING, DataPart, Recipe, kernels, made
 from edgeprune.registry import require, unknown
 from edgeprune.results import Measured
 from edgeprune.targets.target import Target
@@ -90,6 +90,7 @@ def stages(job: Job) -> assemble.Parts:
         weights, dense = None, artifact.adopt(job, Path(job.recipe.model))
         kept, exported = artifact.given(job, Path(job.recipe.model)), dense
     else:
+        network.check_pruning(job)
         trained = network.train(job)
         suited = partial(network.check_suited, job, trained)
         dense = artifact.export(job, trained, partial(network.dense, job, trained))
@@ -208,16 +209,46 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
         return
     if part.sparsity is not None and "keep" in part.model_fields_set:
         raise ConfigError("--sparsity says what goes of the weights, --keep what stays of the cost: give one of them")
+    if part.pruner == "loss" and part.loss.threshold and {"keep", "sparsity"} & part.model_fields_set:
+        raise ConfigError(
+            "prune.loss.threshold says how far the loss may change, --keep or --sparsity what stays: give one of them"
+        )
+    if part.pruner == "dynamic" and part.cost == "latency":
+        raise ConfigError("prune.cost: latency: weights that --pruner dynamic drops take the time that they took")
     if part.cost == "latency" and recipe.latency_table is None:
         raise ConfigError(
             "prune.cost: latency: give --latency-table FILE, which `edgeprune bench BUNDLE --operators` writes"
         )
     epochs = recipe.train.epochs if recipe.train.recover_epochs is None else recipe.train.recover_epochs
-    if part.schedule != "one-shot" and part.epochs > epochs and not speed_only:
+    gradual = part.schedule != "one-shot" and part.pruner not in WHILE_TRAINING
+    if gradual and part.epochs > epochs and not speed_only:
         raise ConfigError(
             f"prune.epochs: {part.epochs:g} epochs of pruning do not fit into the {epochs} that follow on the dense"
             " network: raise train.recover_epochs, or prune in fewer"
         )
+    if part.pruner in WHILE_TRAINING:
+        if part.remove == "blocks":
+            raise ConfigError(
+                f"prune.remove: blocks: --pruner {part.pruner} leaves blocks where they are: leave it out"
+            )
+        if part.fractions and part.pruner != "loss":
+            raise ConfigError(f"prune.fractions: --pruner {part.pruner} has no regard to them: leave them out")
+        if speed_only:
+            raise ConfigError(f"--pruner {part.pruner} prunes while it trains: not with --speed-only")
+        if epochs == 0:
+            raise ConfigError(
+                f"--pruner {part.pruner} prunes while it trains, and no epochs are asked for: raise"
+                " train.recover_epochs"
+            )
+        if recipe.quantize.epochs:
+            raise ConfigError(
+                f"quantize.epochs: weights that --pruner {part.pruner} dropped would move again: leave it out"
+            )
+    if part.pruner == "rl":
+        if part.rl.reward.latency and part.cost != "latency":
+            raise ConfigError("prune.rl.reward.latency: nothing foretells it without `cost: latency` and a table")
+        if part.rl.policy is None and not part.rl.random:
+            require("gymnasium", "stable_baselines3", extra="agent")
     if part.pruner == "taylor" and speed_only:
         raise ConfigError("--pruner taylor looks at gradients of trained weights: not with --speed-only")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def forecast(
     if not named.get("recover", True):
         again = recipe.train.recover_epochs
         epochs += recipe.train.epochs if again is None else again
+    if not named.get("learn", True):
+        how, rows = recipe.prune.rl, len(job.splits.digests["train"])
+        epochs += math.ceil(how.episodes * how.episode_epochs * min(how.episode_samples, rows) / rows)
     chosen = variants(target, backends, recipe.quantize.precision)
     parameters = network.parameters(job) if not job.from_onnx else _weights_of(recipe.model)
     return Forecast(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,22 +25,25 @@ from edgeprune.models.calling import inputs_of, run
 from edgeprune.models.mismatch import mismatch
 from edgeprune.models.pretrained import is_pretrained
 from edgeprune.models.zoo import build, load_weights, source_hash
+from edgeprune.pipeline import agent, pruners
 from edgeprune.pipeline.artifact import read_ranges
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.quantization import Quantization, first_backend
 from edgeprune.progress import SILENT
 from edgeprune.prune import surgery
-from edgeprune.prune.cost import Price
-from edgeprune.prune.schedule import Schedule
-from edgeprune.prune.structure import Structure
+from edgeprune.prune.agent.policy import DESCRIPTION, WEIGHTS
+from edgeprune.prune.pruner import Pruner
 from edgeprune.prune.structured import StructuredPruner
 from edgeprune.quantize.emission.flavour import fitted, flavour_for
 from edgeprune.quantize.qat import simulate
-from edgeprune.recipe import PrunePart, TrainPart
+from edgeprune.recipe import WHILE_TRAINING, TrainPart
 from edgeprune.train.evaluate import evaluate_parts
 from edgeprune.train.fit import RECOVERY, Epoch, MakeSteps, fit
 from edgeprune.train.gradients import gradients
 from edgeprune.train.loss import is_probability
+
+if TYPE_CHECKING:
+    from edgeprune.prune.agent.environment import PruningEnvironment
 
 DENSE = "dense.safetensors"
 PRUNING = "pruning.json"
@@ -78,28 +82,29 @@ def train(job: Job) -> Stage:
     return job.stage("train", inputs, work, code=("models", "train", "data"), resumable=True)
 
 
-def prune(job: Job, dense: Stage, priced: Callable[[], Sequence[Price]] | None = None) -> Stage:
+def prune(job: Job, dense: Stage, priced: pruners.Prices | None = None) -> Stage:
     """The network without what its pruner removed, and what that was; whole where nothing goes before it is trained on.
 
-    `priced` says what layers cost, where that is their latency.
+    Where it is pruned while it is trained, it is not the trained one but as that began. `priced` says what layers cost,
+    where that is their latency.
     """
     recipe = job.recipe
-    inputs = {**factory(job), "dense": dense, "prune": recipe.prune.model_dump(mode="json")}
+    afresh = pruners.prunes_while_training(job) and _is_trained_here(job)
+    inputs = {**factory(job), "dense": recipe.seed if afresh else dense, "prune": _asked(job)}
     inputs["align"] = job.target.channel_alignment
     if priced is not None and recipe.latency_table is not None:
         inputs["table"] = sha256_of(recipe.latency_table)
     if recipe.prune.pruner != "none" and not isinstance(job.splits.preprocess, Pixels):
         inputs["example"] = job.splits.fingerprint("calibrate")
-    if looks := recipe.prune.pruner in OBSERVING and not _is_gradual(job):
+    if looks := recipe.prune.pruner in OBSERVING and not _is_pruned_in_training(job):
         inputs |= {"rows": job.splits.fingerprint("train"), "batch": recipe.train.batch, "seed": recipe.seed}
         inputs["preprocess"] = job.splits.preprocess.to_json()
 
     def work(folder: Path) -> None:
-        model = _drawn(job)
-        load_weights(model, dense.folder / DENSE)
+        model = _drawn(job) if afresh else _loaded(job, dense)
         log, report = surgery.SurgeryLog(), dict[str, Any]()
-        if recipe.prune.pruner != "none" and not _is_gradual(job):
-            pruner = _pruner(job, model, prices=priced)
+        if recipe.prune.pruner != "none" and not _is_pruned_in_training(job):
+            pruner = pruners.structured(job, model, _example(job, model), prices=priced)
             if looks:
                 _observe(job, model, pruner)
             pruner.step()
@@ -110,10 +115,10 @@ def prune(job: Job, dense: Stage, priced: Callable[[], Sequence[Price]] | None =
     return job.stage("prune", inputs, work, code=("models", "prune", "train", "data"))
 
 
-def recover(job: Job, pruned: Stage, dense: Stage, priced: Callable[[], Sequence[Price]] | None = None) -> Stage:
-    """The pruned network, trained on, by the unpruned one if that is asked for; or pruned gradually meanwhile."""
+def recover(job: Job, pruned: Stage, dense: Stage, priced: pruners.Prices | None = None) -> Stage:
+    """The pruned network, trained on, by the unpruned one if that is asked for; or pruned meanwhile."""
     recipe = job.recipe
-    part, gradual = _recovery(recipe.train), _is_gradual(job)
+    part, gradual = _recovery(job), _is_pruned_in_training(job)
     if recipe.prune.pruner == "none" or job.untrained or (part.epochs == 0 and not gradual):
         return pruned
     inputs = {
@@ -125,26 +130,44 @@ def recover(job: Job, pruned: Stage, dense: Stage, priced: Callable[[], Sequence
     }
     if recipe.train.distill:
         inputs["teacher"] = dense
+    learned = _learned(job, priced)
+    if learned is not None:
+        inputs["policy"] = learned
+    elif recipe.prune.pruner == "rl" and recipe.prune.rl.policy is not None:
+        inputs["policy"] = [sha256_of(recipe.prune.rl.policy / name) for name in (WEIGHTS, DESCRIPTION)]
 
     def work(folder: Path) -> None:
         model, log = surgery.reload(pruned.folder, recipe.model), surgery.read_log(pruned.folder)
         teacher = _loaded(job, dense) if recipe.train.distill else None
         pruning = (pruned.folder / PRUNING).read_text()
-        made: list[StructuredPruner] = []
+        made: list[Pruner] = []
 
-        def begin(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> StructuredPruner:
-            schedule = _schedule(recipe.prune, steps // part.epochs)
-            made.append(_pruner(job, model, optimizer, schedule, priced))
+        def begin(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Pruner:
+            policy = agent.policy_of(job, learned) if recipe.prune.pruner == "rl" else None
+            made.append(pruners.in_training(job, model, _example(job, model), optimizer, steps, priced, policy))
             return made[0]
 
         _fit(job, model, part.epochs, folder, part, teacher=teacher, pruner=begin if gradual else None)
         surgery.save(folder, model, made[0].log if gradual else log, recipe.model, job.arguments)
         if gradual:
             _write_pruning(job, folder, asdict(made[0].report))
+            agent.keep(job, learned, folder)
         else:
             (folder / PRUNING).write_text(pruning)
 
     return job.stage("recover", inputs, work, code=("models", "train", "prune", "data"), resumable=True)
+
+
+def agent_environment(job: Job, priced: pruners.Prices | None = None, *, shuffled: bool = False) -> PruningEnvironment:
+    """What an agent learns in, from the network's first weights on."""
+    return agent.environment_of(job, partial(_begun, job), _example(job, _drawn(job)), priced, shuffled=shuffled)
+
+
+def check_pruning(job: Job) -> None:
+    """Refuse what cannot be asked of a pruner that prunes while it trains, before anything is trained."""
+    if pruners.prunes_while_training(job):
+        model = _drawn(job)
+        pruners.check(job, model, _example(job, model))
 
 
 def tune(job: Job, weights: Stage, quantization: Quantization, precision: str) -> Stage:
@@ -254,41 +277,23 @@ def _mismatch(job: Job, model: torch.nn.Module, split: str) -> float | None:
     return mismatch(model, ({name: torch.from_numpy(array) for name, array in one.items()} for one in given))
 
 
-def _pruner(
-    job: Job,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer | None = None,
-    schedule: Schedule | None = None,
-    prices: Callable[[], Sequence[Price]] | None = None,
-) -> StructuredPruner:
-    """The recipe's, in the widest alignment up to the target's that allows what it asks for."""
-    part = job.recipe.prune
-    wide = part.align or job.target.channel_alignment
-    structure = Structure(model, _example(job, model))
-    for line in structure.unfollowed:
-        job.progress.say(f"prune: {line}: it is left whole")
-    told = prices() if prices is not None else None
-    for align in [wide >> shift for shift in range(wide.bit_length())]:
-        try:
-            return StructuredPruner(
-                model,
-                structure,
-                part.pruner,
-                optimizer=optimizer,
-                keep=part.keep if part.sparsity is None else 1 - part.sparsity,
-                cost=part.cost if part.sparsity is None else "weights",
-                prices=told,
-                per_cost=(part.per_cost or part.cost == "latency") and part.pruner != "uniform",
-                remove=part.remove,
-                fractions=part.fractions,
-                align=align,
-                schedule=schedule or Schedule(),
-            )
-        except ConfigError as error:
-            if align == 1 or part.remove == "blocks":
-                raise
-            job.progress.say(f"prune: {error}: trying {align // 2}")
-    raise AssertionError("an alignment is at least 1")
+def _learned(job: Job, priced: pruners.Prices | None) -> Stage | None:
+    """The stage in which an agent learns its policy, where it must."""
+    how = job.recipe.prune.rl
+    if job.recipe.prune.pruner != "rl" or how.random or how.policy is not None:
+        return None
+    given = job.recipe.weights
+    first = {**factory(job), "weights": None if given is None else sha256_of(given)}
+    return agent.learn(job, first, partial(_begun, job), _example(job, _drawn(job)), priced)
+
+
+def _begun(job: Job, seed: int) -> torch.nn.Module:
+    """The network as its training begins: with weights that a seed decides, or those that are given."""
+    torch.manual_seed(seed)
+    model = build(job.recipe.model, job.arguments)
+    if job.recipe.weights is not None:
+        load_weights(model, job.recipe.weights)
+    return model
 
 
 def _observe(job: Job, model: torch.nn.Module, pruner: StructuredPruner) -> None:
@@ -307,20 +312,15 @@ def _observe(job: Job, model: torch.nn.Module, pruner: StructuredPruner) -> None
         pruner.observe()
 
 
-def _schedule(part: PrunePart, steps: int) -> Schedule:
-    """Gradual, over some epochs of so many steps."""
-    every = max(round(part.epochs * steps / part.removals), 1)
-    return Schedule(part.schedule, start=0, steps=every * part.removals, every=every)
+def _is_pruned_in_training(job: Job) -> bool:
+    gradual = job.recipe.prune.pruner != "none" and job.recipe.prune.schedule != "one-shot" and not job.untrained
+    return gradual or pruners.prunes_while_training(job)
 
 
-def _is_gradual(job: Job) -> bool:
-    return job.recipe.prune.pruner != "none" and job.recipe.prune.schedule != "one-shot" and not job.untrained
-
-
-def _recovery(part: TrainPart) -> TrainPart:
+def _recovery(job: Job) -> TrainPart:
     """How a pruned network is trained on."""
-    epochs = part.epochs if part.recover_epochs is None else part.recover_epochs
-    return part.model_copy(update={"epochs": epochs, "lr": part.recover_lr or part.lr})
+    part = job.recipe.train
+    return part.model_copy(update={"epochs": pruners.epochs_of(job), "lr": part.recover_lr or part.lr})
 
 
 def _of_dense(part: TrainPart) -> dict[str, Any]:
@@ -328,9 +328,17 @@ def _of_dense(part: TrainPart) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude=set(RECOVERY))
 
 
+def _asked(job: Job) -> dict[str, Any]:
+    """What of the recipe says how it is pruned; of a given policy the name, and not where it lies."""
+    part = job.recipe.prune
+    asked = part.model_dump(mode="json", exclude=set(WHILE_TRAINING) - {part.pruner})
+    if part.pruner == "rl" and part.rl.policy is not None:
+        asked["rl"]["policy"] = part.rl.policy.name
+    return asked
+
+
 def _write_pruning(job: Job, folder: Path, report: dict[str, Any]) -> None:
-    asked = job.recipe.prune.model_dump(mode="json")
-    (folder / PRUNING).write_text(json.dumps(asked | report, indent=1) + "\n")
+    (folder / PRUNING).write_text(json.dumps(_asked(job) | report, indent=1) + "\n")
 
 
 def _loaded(job: Job, trained: Stage) -> torch.nn.Module:

@@ -29,6 +29,8 @@ def portable(recipe: Recipe) -> dict[str, Any]:
             part[key] = Path(part[key]).name
     if recipe.data.vocabulary is not None:
         whole["data"]["vocabulary"] = recipe.data.vocabulary.resolve().name
+    if recipe.prune.rl.policy is not None:
+        whole["prune"]["rl"]["policy"] = recipe.prune.rl.policy.name
     if recipe.quantize.plan is not None:
         whole["quantize"]["plan"] = PLAN  # which the bundle holds
     return whole | {"model": _model(recipe.model)}

@@ -19,7 +19,7 @@ from edgeprune.errors import ConfigError, InputError, OutputError
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.quantized import is_quantized
 from edgeprune.metrics import Interval
-from edgeprune.pipeline import artifact, network
+from edgeprune.pipeline import agent, artifact, network
 from edgeprune.pipeline.compile import pruned_network
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.lowered import VARIANT, lower_quantized
@@ -53,11 +53,13 @@ def prune(job: Job, out: Path) -> Made:
     _check_module(job, "prune")
     if job.recipe.prune.pruner == "none":
         raise ConfigError("prune: nothing to do with --pruner none: choose another")
+    network.check_pruning(job)
     trained = network.train(job)
     dense = artifact.export(job, trained, partial(network.dense, job, trained)) if _is_priced(job) else trained
     stage = pruned_network(job, trained, dense)
     scores = _scores(job, network.pruned(job, stage))
-    names = ("pruned.safetensors", "architecture.json", network.PRUNING)
+    names = ["pruned.safetensors", "architecture.json", network.PRUNING]
+    names += [name for name in agent.FILES if (stage.folder / name).is_file()]
     files = _deliver({stage.folder / name: out / name for name in names})
     return Made(files, {"pruning": json.loads((stage.folder / network.PRUNING).read_bytes()), "scores": scores})
 

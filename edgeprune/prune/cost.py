@@ -79,6 +79,10 @@ class Bill:
         self.remove({one: -count for one, count in lost.items()})
         return saved
 
+    def of(self, module: str) -> float:
+        """What one layer costs now."""
+        return sum(paid for price, paid in zip(self.prices, self._paid, strict=True) if price.module == module)
+
     def _price(self, price: Price) -> float:
         gone = 0
         for block in self.blocks:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from torch import Tensor
+
 from edgeprune.prune.surgery import SurgeryLog
 
 
@@ -26,6 +28,18 @@ class LayerWidth:
 
 
 @dataclass(frozen=True)
+class LayerConnections:
+    """The weights of one parameter."""
+
+    name: str
+    before: int
+    after: int
+    """That are active; the others are zero."""
+    reason: str = ""
+    """Why all of them stayed."""
+
+
+@dataclass(frozen=True)
 class Event:
     """One time that something was removed."""
 
@@ -36,6 +50,10 @@ class Event:
     layers: dict[str, int]
     """Output channels that were removed, by layer."""
     blocks: tuple[str, ...] = ()
+    dropped: int = 0
+    """Connections: single weights that were set to zero."""
+    grown: int = 0
+    """Connections that were zero, and are no longer held at it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +78,12 @@ class PruneReport:
     events: tuple[Event, ...] = ()
     unfollowed: tuple[str, ...] = ()
     """Parts that could not be followed, and why: channels there are as they were."""
+    connections: tuple[LayerConnections, ...] = ()
+    """Where single weights are dropped."""
+    training_flops: float = 0.0
+    """Of all steps so far, as `training_flops` counts them; 0 where they are not counted."""
+    training_flops_dense: float = 0.0
+    """Of the unpruned network in as many steps."""
 
     @property
     def kept(self) -> float:
@@ -80,8 +104,8 @@ class Pruner(Protocol):
         """How far it has come."""
         ...
 
-    def step(self) -> bool:
-        """Prune, if it is time to; whether anything was removed.
+    def step(self, loss: Tensor | None = None) -> bool:
+        """Prune, if it is time to; whether anything was removed. `loss` is the batch's: some methods weigh by it.
 
         Parameters that are cut become new ones, which the optimizer that the pruner was made with goes on with.
         """

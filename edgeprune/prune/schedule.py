@@ -45,3 +45,6 @@ class Schedule:
             return float(step >= self.start)
         t = min(max((step - self.start) / self.steps, 0.0), 1.0)
         return t if self.kind == "linear" else 1 - (1 - t) ** 3
+
+
+ONE_SHOT = Schedule()

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgeprune.errors import ConfigError
@@ -17,13 +17,11 @@ from edgeprune.prune import CRITERIA
 from edgeprune.prune.cost import PRICES, WORDS, Bill, Price, macs
 from edgeprune.prune.criterion import Criterion, Remove
 from edgeprune.prune.pruner import Event, LayerWidth, PruneReport
-from edgeprune.prune.schedule import Schedule
+from edgeprune.prune.schedule import ONE_SHOT, Schedule
 from edgeprune.prune.structure import Piece, Structure
 from edgeprune.prune.surgery import SurgeryLog
 from edgeprune.prune.trial import Example
 from edgeprune.registry import resolve, unknown
-
-ONE_SHOT = Schedule()
 
 
 class StructuredPruner:
@@ -109,8 +107,8 @@ class StructuredPruner:
         """Look at the gradients as they stand: the optimizer does this by itself if the pruner was made with it."""
         self.criterion.observe(self.structure, self.remove)
 
-    def step(self) -> bool:
-        """Prune, if it is time to; whether anything was removed.
+    def step(self, loss: Tensor | None = None) -> bool:
+        """Prune, if it is time to; whether anything was removed. The loss does not matter.
 
         Raises ModelError where the cut network would compute something else; it is then as it was.
         """
@@ -126,7 +124,7 @@ class StructuredPruner:
 
     def state_dict(self) -> dict[str, Any]:
         """What was removed and when, and what the criterion has seen."""
-        events = [(one.step, one.kept, dict(one.layers), list(one.blocks)) for one in self._events]
+        events = [(one.step, one.kept, dict(one.layers), list(one.blocks), one.dropped) for one in self._events]
         return {
             "steps": self._steps,
             "events": events,
@@ -141,7 +139,9 @@ class StructuredPruner:
         """
         self.structure.load_state_dict(state["structure"])
         self._steps = state["steps"]
-        self._events = [Event(step, kept, layers, tuple(blocks)) for step, kept, layers, blocks in state["events"]]
+        self._events = [
+            Event(step, kept, layers, tuple(blocks), dropped) for step, kept, layers, blocks, dropped in state["events"]
+        ]
         self.criterion.load_state_dict(state["criterion"])
         self._macs, self._bill = self._billed(self._macs.prices), self._billed(self._bill.prices)
         if self.done and self._hook is not None:

@@ -159,7 +159,7 @@ def _pruned(core: Core) -> Iterator[RenderableType]:
     of = COSTS.get(pruning.get("cost", "macs"), "cost")
     asked = f", {pruning['keep']:g} of the {of} asked to stay" if "keep" in pruning else ""
     if len(events := pruning.get("events", ())) > 1:
-        asked += f", removed in {len(events)} steps"
+        asked += f", {'exchanged' if any(one.get('grown') for one in events) else 'removed'} in {len(events)} steps"
     macs = f": {pruning['macs_dense']:,} -> {pruning['macs']:,} per sample" if "macs" in pruning else ""
     yield Text.assemble(("pruned by ", "bold"), (str(pruning.get("pruner", "none")), "bold"), asked, macs)
     if blocks := pruning.get("blocks"):
@@ -169,6 +169,11 @@ def _pruned(core: Core) -> Iterator[RenderableType]:
         for one in layers:
             reason = one["reason"] or ("" if one["after"] < one["before"] else "nothing of it was chosen")
             table.add_row(one["name"], f"{one['before']:,}", f"{one['after']:,}", reason)
+        yield table
+    if connections := pruning.get("connections", ()):
+        table = _table("weights", "all", "->", "why left")
+        for one in connections:
+            table.add_row(one["name"], f"{one['before']:,}", f"{one['after']:,}", one["reason"])
         yield table
     yield Text()
 

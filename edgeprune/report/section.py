@@ -190,7 +190,7 @@ def _tried(source: Source) -> Rows:
 def _facts(core: Core | None, environment: Environment | None, bundle: str) -> list[Facts]:
     found = []
     if core is not None:
-        whole = {"layers"} | ({"keep"} if core.pruning.get("pruner", "none") == "none" else set())
+        whole = {"layers", "connections"} | ({"keep"} if core.pruning.get("pruner", "none") == "none" else set())
         pruning = {name: value for name, value in core.pruning.items() if name not in whole}
         found.append(Facts("Pruning", _pairs(pruning)))
         found.append(
@@ -236,8 +236,9 @@ def _yes(flag: bool | None) -> str | None:
 
 
 def _pruned(core: Core | None) -> Rows:
-    """Per layer its output channels before and after, and why it was left or cut less."""
-    layers = core.pruning.get("layers", ()) if core is not None else ()
+    """Per layer its output channels before and after, or its weights, and why it was left or cut less."""
+    pruning = core.pruning if core is not None else {}
+    layers = pruning.get("connections") or pruning.get("layers", ())
     return tuple((str(one["name"]), str(one["before"]), str(one["after"]), str(one["reason"])) for one in layers)
 
 

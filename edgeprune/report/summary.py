@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from edgeprune.bundle import Core
 from edgeprune.energy_estimate import SOURCE
 from edgeprune.metrics import Interval
+from edgeprune.recipe import WHILE_TRAINING
 from edgeprune.results import (
     EMULATED,
     MB,
@@ -217,6 +218,10 @@ def training(core: Core | None) -> str:
     again = train.get("recover_epochs")
     more = train["epochs"] if again is None else again
     taught = ", taught by the baseline" if train.get("distill") else ""
+    if core.pruning["pruner"] in WHILE_TRAINING:
+        return (
+            f"the baseline: {before}; the variants: trained {more} epochs{' on them' * given}, pruned meanwhile{taught}"
+        )
     return f"the baseline: {before}; the variants: then pruned, trained {more} more{taught}"
 
 

@@ -41,8 +41,8 @@ SAME = 1e-4
 class Steps(Protocol):
     """What takes part in a training, as a learning-rate scheduler does: a pruner."""
 
-    def step(self) -> bool:
-        """After each step of the optimizer; whether it changed the shapes of weights."""
+    def step(self, loss: Tensor | None = None) -> bool:
+        """After each step of the optimizer, with the batch's loss; whether it removed anything."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -228,10 +228,11 @@ class _Training:
         if self.part.clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.part.clip)
         self.optimizer.step()
+        lost = loss.detach()
         for pruner in self.pruners:
-            if pruner.step() and math.isfinite(float(loss)):
+            if pruner.step(lost) and math.isfinite(float(lost)):
                 self._note_good()
-        return loss.detach()
+        return lost
 
     def _learning_rate(self, progress: float) -> None:
         """lr(t) = lr (1 + cos(pi t)) / 2 (Loshchilov and Hutter, "SGDR", 2017, without restarts), from 0 at first."""

@@ -8,7 +8,18 @@ from PIL import Image
 from edgeprune.data.encoded import Stretch
 from edgeprune.errors import ConfigError, InputError, MissingError, UnknownNameError
 from edgeprune.pipeline.compile import compile_bundle, prepare
-from edgeprune.recipe import Budgets, DataPart, PrunePart, QuantizePart, Recipe
+from edgeprune.recipe import (
+    WHILE_TRAINING,
+    Budgets,
+    DataPart,
+    LossPart,
+    PrunePart,
+    QuantizePart,
+    Recipe,
+    RewardPart,
+    RlPart,
+    TrainPart,
+)
 from edgeprune.targets.load import load_target
 
 
@@ -55,12 +66,26 @@ def test_a_plan_that_is_none_is_refused_before_any_work(refused, tmp_path, text)
     [
         (PrunePart(keep=0.5, sparsity=0.5), "--sparsity says what goes of the weights, --keep"),
         (PrunePart(cost="latency"), r"prune\.cost: latency: give --latency-table"),
+        (PrunePart(pruner="loss", keep=0.5, loss=LossPart(threshold=0.01)), r"prune\.loss\.threshold says how far"),
+        (PrunePart(pruner="loss", remove="blocks"), r"prune\.remove: blocks: --pruner loss leaves blocks where they are"),
+        (PrunePart(pruner="rl", fractions={"conv1": 1}), r"prune\.fractions: --pruner rl has no regard to them"),
+        (PrunePart(pruner="rl", rl=RlPart(reward=RewardPart(latency=1))), r"prune\.rl\.reward\.latency: nothing"),
+        (PrunePart(pruner="dynamic", cost="latency"), "weights that --pruner dynamic drops take the time"),
         (PrunePart(schedule="linear", epochs=31), r"31 epochs of pruning do not fit into the 30"),
     ],
 )
 def test_pruning_that_contradicts_itself_is_refused_before_any_work(refused, part, message):
     with pytest.raises(InputError, match=message):
         refused(Recipe(prune=part))
+
+
+@pytest.mark.parametrize("pruner", WHILE_TRAINING)
+def test_pruning_while_training_needs_a_training_and_weights_that_stay(refused, pruner):
+    part = PrunePart(pruner=pruner)
+    with pytest.raises(ConfigError, match=f"--pruner {pruner} prunes while it trains, and no epochs are asked for"):
+        refused(Recipe(prune=part, train=TrainPart(recover_epochs=0)))
+    with pytest.raises(ConfigError, match=r"quantize\.epochs: weights that --pruner .* dropped would move again"):
+        refused(Recipe(prune=part, quantize=QuantizePart(epochs=2)))
 
 
 def test_a_latency_table_that_is_not_there_is_refused_before_any_work(refused):

@@ -1,0 +1,145 @@
+"""Pruners at equal training: what each leaves of accuracy, work, latency and of the work of the training itself.
+
+    python benchmarks/pruning_methods.py resnet20-cifar10 --methods dense,static,one-shot-sparse,rigl --keep 0.2
+        --epochs 60 --seeds 0,1,2 --out build/resnet20-sparse.jsonl
+
+RECIPE says model, data and how it is trained; every method gets `--epochs` of training in all: those that begin with a
+trained network spend half of them on it and half on what is left. A line of JSON is added to `--out` for each method,
+fraction and seed that is done, and none of those is done again: so long runs are slices of one command. The table at
+the end is of all lines in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import click
+
+from edgeprune.api import recipe_with, stage_cache
+from edgeprune.pipeline.compile import compile_bundle
+from edgeprune.recipe import DynamicPart, LossPart, PrunePart, Recipe, RlPart
+from edgeprune.targets.load import load_target
+
+IN_TRAINING: dict[str, dict[str, Any]] = {
+    "rigl": {"pruner": "dynamic"},
+    "rigl-uniform": {"pruner": "dynamic", "dynamic": DynamicPart(distribution="uniform")},
+    "rigl-2:4": {"pruner": "dynamic", "dynamic": DynamicPart(pattern="2:4")},
+    "coarse": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="coarse")},
+    "static": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="static")},
+    "one-shot-sparse": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="one-shot")},
+    "loss": {"pruner": "loss"},
+    "loss-threshold": {"pruner": "loss", "loss": LossPart(threshold=0.01, connections=0.5)},
+    "rl": {"pruner": "rl"},
+    "rl-random": {"pruner": "rl", "rl": RlPart(random=True)},
+}
+AFTERWARDS = ("uniform", "magnitude", "taylor")
+METHODS = ("dense", *IN_TRAINING, *AFTERWARDS)
+
+
+def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) -> Recipe:
+    """The base with a method in it."""
+    shape = base.prune.model_dump(include={"align", "per_cost", "cost"}, exclude_unset=True)
+    if method == "dense":
+        train, prune = {"epochs": epochs}, PrunePart(pruner="none")
+    elif method in AFTERWARDS:
+        train = {"epochs": epochs // 2, "recover_epochs": epochs - epochs // 2}
+        prune = PrunePart(pruner=method, keep=keep, **shape)
+    else:
+        train = {"epochs": epochs, "recover_epochs": epochs}
+        how = IN_TRAINING[method]
+        own = base.prune.model_dump(include={how["pruner"]}, exclude_unset=True).get(how["pruner"], {})
+        part = how.get(how["pruner"])
+        merged = {how["pruner"]: own | (part.model_dump(exclude_unset=True) if part else {})}
+        budget = {} if method == "loss-threshold" else {"keep": keep}
+        prune = PrunePart(**how | merged | budget | (shape if how["pruner"] != "dynamic" else {}))
+    return base.model_copy(update={"prune": prune, "seed": seed, "train": base.train.model_copy(update=train)})
+
+
+def measured(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """What is known of the bundle that comes out."""
+    bundle, found = compile_bundle(recipe, load_target("cpu"), out=out, cache=stage_cache())
+    pruning, variants = bundle.core.pruning, {}
+    for record in (found.baseline, *found.measurements):
+        variants[record.variant] = {
+            "p50_ms": record.percentile_ms(50),
+            "accuracy": {f"{one.split}:{one.metric}": one.value.estimate for one in record.accuracy},
+        }
+    connections = pruning.get("connections", ())
+    weights = sum(one["before"] for one in connections)
+    return {
+        "kept": pruning.get("cost_after", 1) / pruning.get("cost_before", 1),
+        "macs": pruning["macs"] / pruning["macs_dense"],
+        "zeros": 1 - sum(one["after"] for one in connections) / weights if weights else 0.0,
+        "training_flops": pruning["training_flops"] / pruning["training_flops_dense"]
+        if pruning.get("training_flops_dense")
+        else None,
+        "variants": variants,
+    }
+
+
+def done(out: Path) -> list[dict[str, Any]]:
+    """What the file holds."""
+    return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+
+
+def table(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Markdown: a row per method and fraction, means over seeds, with the deviation of one."""
+    yield "| method | keep | seeds | accuracy, % (report) | macs | zeros | training FLOPs | p50, ms |"
+    yield "|---|---|---|---|---|---|---|---|"
+    groups = defaultdict[tuple[str, float], list[dict[str, Any]]](list)
+    for row in rows:
+        groups[row["method"], row["keep"]].append(row)
+    for (method, keep), found in groups.items():
+        variants = [one["variants"]["baseline" if "baseline" in one["variants"] and method == "dense" else "ort-fp32"]
+                    for one in found]  # fmt: skip
+        scores = [100 * next(value for name, value in one["accuracy"].items() if name.startswith("report:"))
+                  for one in variants]  # fmt: skip
+        spread = f" ± {stdev(scores):.2f}" if len(scores) > 1 else ""
+        flops = [one["training_flops"] for one in found if one["training_flops"] is not None]
+        cells = (
+            *(method, f"{keep:g}", len(found), f"{mean(scores):.2f}{spread}"),
+            *(f"{mean(one[name] for one in found):.3f}" for name in ("macs", "zeros")),
+            f"{mean(flops):.3f}" if flops else "",
+            f"{mean(one['p50_ms'] for one in variants):.3f}",
+        )
+        yield f"| {' | '.join(map(str, cells))} |"
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--methods", default="dense,taylor,loss", show_default=True, help=f"Of {', '.join(METHODS)}.")
+@click.option("--keep", default="0.5", show_default=True, help="Fractions that stay, by commas.")
+@click.option("--epochs", default=20, show_default=True)
+@click.option("--seeds", default="0,1,2", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE.jsonl")
+@click.option("--device", default=None, help="Where training runs.")
+def main(recipe: str, methods: str, keep: str, epochs: int, seeds: str, out: Path, device: str | None) -> None:
+    """Compile RECIPE with each method, fraction and seed, and print what came out."""
+    base = recipe_with({"device": device}, recipe)
+    asked = [
+        (method, float(fraction), int(seed))
+        for seed in seeds.split(",")
+        for method in methods.split(",")
+        for fraction in (("1",) if method == "dense" else keep.split(","))
+    ]
+    for method, fraction, seed in asked:
+        if unknown := {method} - set(METHODS):
+            raise click.UsageError(f"unknown method {unknown.pop()}: {', '.join(METHODS)}")
+        key = {"recipe": recipe, "method": method, "keep": fraction, "epochs": epochs, "seed": seed}
+        if any(key.items() <= row.items() for row in done(out)):
+            continue
+        bundle = out.parent / f"{out.stem}-{method.replace(':', '-')}-{fraction:g}-{seed}"
+        found = key | measured(recipe_of(base, method, fraction, epochs, seed), bundle)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("a") as file:
+            file.write(json.dumps(found) + "\n")
+    click.echo("\n".join(table([row for row in done(out) if (row["recipe"], row["epochs"]) == (recipe, epochs)])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from edgeprune.errors import CorruptError, InputError, ModelError
+from edgeprune.prune.agent.observation import FEATURES
+from edgeprune.prune.agent.policy import LearnedPolicy, RandomPolicy, load, network, save
+from edgeprune.prune.agent.walk import Action
+
+WIDTHS = {"conv1": 32, "conv2": 64, "dense1": 128}
+
+
+@pytest.fixture
+def policy():
+    torch.manual_seed(0)
+    weights = {name: torch.randn_like(one) * (one.ndim > 1) for name, one in network().state_dict().items()}
+    return LearnedPolicy(weights, WIDTHS, {"episodes": 3})
+
+
+def observations(count=50):
+    return np.random.default_rng(0).standard_normal((count, len(FEATURES)), np.float32)
+
+
+def test_it_is_read_again_as_it_was_written(policy, tmp_path):
+    save(tmp_path / "policy", policy)
+    assert {path.name for path in (tmp_path / "policy").iterdir()} == {"policy.safetensors", "policy.json"}
+    again = load(tmp_path / "policy")
+    again.check(WIDTHS)
+    actions = [policy.action(seen, 1, 0) for seen in observations()]
+    assert [again.action(seen, 9, 5) for seen in observations()] == actions
+    assert len(set(actions)) > 1
+    assert json.loads((tmp_path / "policy" / "policy.json").read_text())["learned"] == {"episodes": 3}
+
+
+@pytest.mark.parametrize(
+    ("widths", "told"),
+    [
+        (WIDTHS | {"conv2": 32}, "conv2 had 64 channels, and has 32"),
+        (WIDTHS | {"dense2": 10}, "layer dense2 is in one of them only"),
+    ],
+)
+def test_one_for_another_architecture_is_refused(policy, widths, told):
+    with pytest.raises(ModelError, match=rf"was learned for another architecture \({told}\): learn one"):
+        policy.check(widths)
+
+
+def test_what_is_missing_damaged_or_of_another_kind_is_told(policy, tmp_path):
+    with pytest.raises(InputError, match=r"policy\.safetensors: missing"):
+        load(tmp_path)
+    save(tmp_path, policy)
+    text = (tmp_path / "policy.json").read_text()
+    (tmp_path / "policy.json").write_text(text.replace("position", "mood"))
+    with pytest.raises(CorruptError, match="observes other things"):
+        load(tmp_path)
+    (tmp_path / "policy.json").write_text(text)
+    (tmp_path / "policy.safetensors").write_bytes((tmp_path / "policy.safetensors").read_bytes()[:100])
+    with pytest.raises(CorruptError, match="the policy is damaged"):
+        load(tmp_path)
+
+
+def test_a_random_one_is_decided_by_its_seed_the_step_and_the_layer_alone():
+    drawn = [RandomPolicy(1).action(seen, step, 0) for step, seen in enumerate(observations(300))]
+    assert drawn == [RandomPolicy(1).action(np.zeros(len(FEATURES), np.float32), step, 0) for step in range(300)]
+    counts = Counter(drawn)
+    assert set(counts) == set(Action)
+    assert min(counts.values()) > 60

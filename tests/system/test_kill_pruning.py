@@ -1,0 +1,62 @@
+"""A training in which a network is pruned, killed at any instant and begun again, ends as one that never was."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.system
+
+KILLS = 4
+MADE = ("pruned.safetensors", "pruning.json")
+LEARNED = ("policy.safetensors", "learning.json")
+TRAIN = "train: {epochs: 1, recover_epochs: 12, batch: 32}\n"
+RECIPES = {
+    "rl": "model: cnn\nprune: {pruner: rl, keep: 0.6, rl: {every_epochs: 3, episodes: 30, episode_epochs: 3,"
+    " episode_samples: 256}}\n",
+    "loss": "model: cnn\nprune: {pruner: loss, keep: 0.4, loss: {connections: 0.2}}\n",
+    "fine": "model: lenet5\nprune: {pruner: dynamic, sparsity: 0.8, dynamic: {every_steps: 20}}\n",
+    "coarse": "model: lenet5\nprune: {pruner: dynamic, keep: 0.6, dynamic: {schedule: coarse, every_epochs: 3}}\n",
+}
+
+
+def start(recipe: Path, out: Path, cache: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "edgeprune", "prune", "--recipe", str(recipe), "--out", str(out)],
+        env=os.environ | {"EDGEPRUNE_CACHE": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(recipe: Path, out: Path, cache: Path) -> dict[str, bytes]:
+    run = start(recipe, out, cache)
+    _, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors.decode()
+    return {name: (out / name).read_bytes() for name in (*MADE, *LEARNED) if name in MADE or (out / name).exists()}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_killed_at_random_instants_it_ends_with_the_same_weights_and_masks(name, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPES[name] + TRAIN)
+    began = time.monotonic()
+    unbroken = finish(recipe, tmp_path / "unbroken", tmp_path / "cache")
+    seconds = time.monotonic() - began
+    instants, killed, begun = random.Random(7), 0, False
+    for _ in range(KILLS):
+        run = start(recipe, tmp_path / "out", tmp_path / "killed")
+        time.sleep(seconds * (0.4 + 0.6 * instants.random()))
+        killed += run.poll() is None
+        run.kill()
+        run.wait()
+        begun |= any((tmp_path / "killed").rglob("checkpoint"))
+    assert killed
+    assert begun, "no kill met a training that could be gone on with"
+    assert finish(recipe, tmp_path / "out", tmp_path / "killed") == unbroken
