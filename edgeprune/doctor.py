@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from edgeprune.backends import LOAD, LOWER
+from edgeprune.backends import BUILD, LOWER
 from edgeprune.errors import EdgePruneError
 from edgeprune.meters.meter import Meter, detect
 from edgeprune.registry import unknown
@@ -138,7 +138,7 @@ def _compile(target: Target, lacks: Mapping[str, Sequence[str]], python: tuple[i
 
 
 def _run(backend: str, lacks: Mapping[str, Sequence[str]]) -> Ability:
-    if backend not in LOAD:
+    if backend in BUILD and lacks.get(backend):
         return Ability("runs on its device only")
     if lacks.get(backend):
         return Ability("not installed", f"pip install 'edgeprune[{backend}]'")

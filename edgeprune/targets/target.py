@@ -31,7 +31,7 @@ class _Part(BaseModel):
 class BackendUse(_Part):
     """How a target uses one runtime."""
 
-    precisions: Annotated[tuple[Literal["fp32", "bf16", "int8"], ...], Field(min_length=1)]
+    precisions: Annotated[tuple[Literal["fp32", "fp16", "bf16", "int8"], ...], Field(min_length=1)]
     """Whole-model precisions that this runtime executes on this device."""
     version: Version | None = None
     """Assumed runtime version; the device's own is recorded when it measures."""

@@ -32,7 +32,7 @@ def test_a_backend_the_target_has_not_is_named_with_the_nearest(refused):
 
 def test_a_precision_the_target_does_not_execute_is_refused_with_those_it_does(refused):
     recipe = Recipe(quantize=QuantizePart(precision="bf16"))
-    with pytest.raises(ConfigError, match=r"jetson-orin-nano does not execute bf16 in tensorrt: fp32, int8"):
+    with pytest.raises(ConfigError, match=r"jetson-orin-nano does not execute bf16 in tensorrt: fp16, fp32, int8"):
         refused(recipe, "jetson")
 
 

@@ -22,6 +22,8 @@ OPSET_LIMITS = (((10, 13), 24), ((10, 9), 22), ((10, 0), 20))
 OLDEST = "10.0"
 """The first that has strong typing and INT4; JetPack 6.0 and older hold less."""
 
+OPSET_RULE = "opset"
+
 REFUSED = {"MatMulInteger", "ConvInteger", "MatMulNBits", "QGemm"}
 REFUSED_KINDS = ("QLinear", "DynamicQuantize")
 RECURRENT = {"LSTM": 3, "GRU": 2, "RNN": 1}
@@ -69,7 +71,7 @@ def _opset(version: int, tensorrt: str) -> Iterator[Violation]:
     limit = newest_opset(tensorrt)
     if version > limit:
         text = f"opset {version}; TensorRT {tensorrt} parses up to {limit}: export with a lower opset"
-        yield Violation("opset", "", text)
+        yield Violation(OPSET_RULE, "", text)
 
 
 def _operator(node: ir.Node) -> Iterator[str]:

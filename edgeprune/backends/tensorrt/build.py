@@ -1,0 +1,103 @@
+"""Build an engine with the Python API, on the machine whose GPU it is for.
+
+One code path for TensorRT 10.3 to 11: the network is strongly typed, so Q/DQ and Cast in the file say which precision
+runs, and neither a calibrator nor a precision flag is there to be asked. `trt` is the module of the bindings; that of
+TensorRT-RTX, NVIDIA's compiler that needs no GPU, has the same calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edgeprune.backends.tensorrt.build_file import Build, Shapes
+from edgeprune.errors import MissingError, ModelError
+
+
+class Built(NamedTuple):
+    """What a build leaves."""
+
+    engine: bytes
+    timing_cache: bytes
+    """The times of kernels that it took, and those that it was given."""
+
+
+class Log:
+    """What TensorRT says, kept; its errors and warnings stand nowhere else."""
+
+    def __init__(self, trt: Any, *, verbose: bool = False) -> None:
+        errors = (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
+        self.errors: list[str] = []
+        self.lines: list[str] = []
+        """All of them, where it is `verbose`: with a detailed build, the layers among them."""
+        kept = self
+
+        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: Any, text: str) -> None:
+                if severity in errors:
+                    kept.errors.append(" ".join(text.split()))
+                if verbose:
+                    kept.lines.append(text)
+
+        self.logger = Logger()
+
+    @property
+    def reason(self) -> str:
+        """The last error in one line."""
+        return self.errors[-1] if self.errors else "it says nothing of why"
+
+
+def build_engine(
+    trt: Any,
+    log: Log,
+    model: Path,
+    build: Build,
+    shapes: Mapping[str, Shapes],
+    *,
+    timing_cache: bytes = b"",
+    configure: Callable[[Any], None] = lambda config: None,
+) -> Built:
+    """Parse the file and compile it for the GPU that is here, or what `configure` sets.
+
+    Raises MissingError where there is no GPU, ModelError naming the node that the parser refuses, or with what the
+    compiler says.
+    """
+    try:
+        builder = trt.Builder(log.logger)
+    except (TypeError, RuntimeError) as error:  # its factory gives a null pointer
+        raise MissingError(f"TensorRT {trt.__version__} finds no GPU to build for: {log.reason}") from error
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log.logger)
+    if not parser.parse_from_file(str(model)):
+        raise _refused(trt, model, build, _parse_error(parser) or log.reason)
+    config = builder.create_builder_config()
+    config.profiling_verbosity = getattr(trt.ProfilingVerbosity, build.builder["profiling_verbosity"].upper())
+    if shapes:
+        profile = builder.create_optimization_profile()
+        for name, one in shapes.items():
+            profile.set_shape(name, one.min, one.opt, one.max)
+        config.add_optimization_profile(profile)
+    config.set_timing_cache(config.create_timing_cache(timing_cache), ignore_mismatch=False)
+    configure(config)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise _refused(trt, model, build, log.reason)
+    return Built(bytes(engine), bytes(config.get_timing_cache().serialize()))
+
+
+def _parse_error(parser: Any) -> str:
+    """The first one, which others follow from."""
+    if not parser.num_errors:
+        return ""
+    error = parser.get_error(0)
+    where = f"node '{error.node_name()}' ({error.node_operator()}): " if error.node_name() else ""
+    return where + " ".join(error.desc().split())
+
+
+def _refused(trt: Any, model: Path, build: Build, reason: str) -> ModelError:
+    unproven = f" (unproven: {build.unproven})" if build.unproven else ""
+    return ModelError(f"{model}: TensorRT {trt.__version__} refuses it{unproven}: {reason}")
