@@ -61,6 +61,14 @@ class Target(_Part):
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     """Where the facts come from."""
 
+    @field_validator("backends")
+    @classmethod
+    def _fp16_in_tensorrt_alone(cls, backends: dict[str, BackendUse]) -> dict[str, BackendUse]:
+        for name, use in backends.items():
+            if "fp16" in use.precisions and name != "tensorrt":
+                raise ValueError(f"nothing is lowered to fp16 for {name}; for tensorrt it is")
+        return backends
+
     @field_validator("assumes")
     @classmethod
     def _agrees_with_backends(cls, assumes: dict[str, str], info: ValidationInfo) -> dict[str, str]:

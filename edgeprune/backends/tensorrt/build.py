@@ -81,7 +81,9 @@ def build_engine(
         for name, one in shapes.items():
             profile.set_shape(name, one.min, one.opt, one.max)
         config.add_optimization_profile(profile)
-    config.set_timing_cache(config.create_timing_cache(timing_cache), ignore_mismatch=False)
+    known = config.create_timing_cache(timing_cache)
+    if known is None or not config.set_timing_cache(known, ignore_mismatch=False):  # damaged, or of another GPU
+        config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
     configure(config)
     engine = builder.build_serialized_network(network, config)
     if engine is None:

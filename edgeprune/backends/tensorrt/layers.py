@@ -41,7 +41,7 @@ def from_inspector(said: str) -> list[dict[str, Any]]:
         raise DeviceError("TensorRT's inspector tells of no layers") from error
     if not all(isinstance(layer, Mapping) for layer in layers):
         raise DeviceError("TensorRT's inspector tells the names of layers only: profiling_verbosity must be detailed")
-    return [_node(layer) for layer in layers]
+    return [as_node(layer) for layer in layers]
 
 
 def kind(text: str) -> str:
@@ -53,7 +53,8 @@ def kind(text: str) -> str:
     return next((name for name, pattern in KINDS if re.search(pattern, text, re.IGNORECASE)), "unknown")
 
 
-def _node(layer: Mapping[str, Any]) -> dict[str, Any]:
+def as_node(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """One layer of those."""
     weights = layer.get("Weights")
     return {
         "name": str(layer.get("Name", "")),

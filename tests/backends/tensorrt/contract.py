@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import tensorrt_bindings as real
 
+BATCH = 2
 SIZES = {"x": (-1, 1, 8, 8), "y": (-1, 10)}
 LAYER = {"Name": "conv1", "LayerType": "conv", "Inputs": [{"Name": "x", "Format/Datatype": "Int8"}], "Outputs": []}
 ANSWERS = {
@@ -28,7 +29,7 @@ ANSWERS = {
     "ICudaEngine.get_tensor_mode": lambda name: real.TensorIOMode.INPUT if name == "x" else real.TensorIOMode.OUTPUT,
     "ICudaEngine.get_tensor_dtype": lambda name: real.DataType.FLOAT,
     "ICudaEngine.get_tensor_shape": lambda name: SIZES[name],
-    "IExecutionContext.get_tensor_shape": lambda name: tuple(max(1, size) for size in SIZES[name]),
+    "IExecutionContext.get_tensor_shape": lambda name: (BATCH, *SIZES[name][1:]),
     "EngineInspector.get_engine_information": lambda form: json.dumps({"Layers": [LAYER]}),
     "OnnxParser.num_errors": 0,
 }
@@ -45,7 +46,7 @@ class Signature:
     def __init__(self, text):
         inside, _, self.returns = text.rpartition(" -> ")
         parts = [part for part in _split(inside[inside.index("(") + 1 : inside.rindex(")")]) if part not in ("*", "/")]
-        parts = [part for part in parts if not part.startswith("self:")]
+        parts = parts[1:]  # the object itself, called `self` or `arg0`
         self.names = [part.partition(":")[0].strip() for part in parts]
         self.kinds = [part.partition(":")[2].partition("=")[0].strip() for part in parts]
         self.required = [name for name, part in zip(self.names, parts, strict=True) if "=" not in part]
@@ -75,7 +76,7 @@ def _split(text):
 
 
 def _is(value, kind):
-    kind = kind.replace("typing.", "").replace("collections.abc.", "")
+    kind = re.sub(r"\b(typing|typing_extensions|collections\.abc)\.", "", kind)
     if "|" in kind:
         return any(_is(value, one.strip()) for one in kind.split("|"))
     if found := re.fullmatch(r"(?:Optional|Annotated)\[(.*?)(?:,.*)?\]", kind):
@@ -121,7 +122,7 @@ class StandIn:
         if not isinstance(member, property) or member.fset is None:
             raise RefusedError(f"{full} cannot be set")
         called.add(f"{full} =")
-        signature = re.search(r"\(self: [\w.]+, \w+: (.*)\) -> None", member.fset.__doc__ or "")
+        signature = re.search(r"\(\w+: [\w.]+, \w+: (.*)\) -> None", member.fset.__doc__ or "")
         if signature and not _is(value, signature[1]):
             raise RefusedError(f"{full} is a {signature[1]}, set to {value!r}")
         self._set[name] = value
@@ -209,11 +210,11 @@ def main():
 
     run.Cuda = HostCuda
     files = {"model": Path(sys.argv[1]), "build": Path(sys.argv[2])}
-    engine = run.build(files, batch=2)
+    engine = run.build(files, batch=BATCH)
     assert engine.read_bytes() == b"plan"
-    with run.load(files, {}, threads=1, batch=2) as runner:
-        x = np.ones((2, 1, 8, 8), np.float32)
-        assert [spec.shape for spec in runner.inputs] == [(2, 1, 8, 8)]
+    with run.load(files, {}, threads=1, batch=BATCH) as runner:
+        x = np.ones((BATCH, 1, 8, 8), np.float32)
+        assert [spec.shape for spec in runner.inputs] == [x.shape]
         assert set(runner.infer({"x": x})) == {"y"}
         assert [node["layers"] for node in runner.evidence()["nodes"]] == [["conv1"]]
         runner.profile([{"x": x}], 0.0)
