@@ -3,8 +3,8 @@
     python -m pip install -e '.[tensorrt-rtx]'          NVIDIA's licence, which is proprietary
     EDGEPRUNE_DATA=DIR python benchmarks/tensorrt_layers.py --out docs/tensorrt-layers.md
 
-Weights are as they are drawn, calibrated on few samples. `backends/tensorrt/build.py` builds, as on a board, but with the
-bindings of TensorRT-RTX, whose compiler needs no GPU: its layers show which kernels were chosen, and say nothing of speed.
+Weights are as they are drawn, calibrated on few samples. `backends/tensorrt/build.py` builds, as on a board, but with
+the bindings of TensorRT-RTX, whose compiler needs no GPU: its layers show which kernels were chosen, not how fast they are.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from edgeprune.models.zoo import ZOO
 from edgeprune.pipeline import assemble
 from edgeprune.pipeline.compile import prepare, stages
 from edgeprune.recipe import PrunePart, QuantizePart, Recipe
-from edgeprune.results import Layer
+from edgeprune.results import MB, Layer
 from edgeprune.targets.load import load_target
 
 BINDINGS = "tensorrt_rtx_bindings"
-DATA = ("digits", "cifar10", "glue:sst2", "squad")
+DATA = ("cifar10", "mnist", "glue:sst2")
 """A model is compiled on the first of these that it takes."""
-PRECISIONS = ("fp32", "fp16", "int8", "int4")
+NARROWEST = "int4"
+"""With all above it."""
 NEAREST = "SM86"
 """The GPU that is nearest to a Jetson Orin's (8.7) among those that the compiler can build for."""
 
@@ -57,6 +58,22 @@ class Compiled:
     engine_bytes: int
     seconds: float
     """That the compiler took here: it times no kernels, as on a board it would."""
+
+
+def bundled(model: str, target: str, folder: Path) -> Bundle:
+    """A model of the zoo with weights as they are drawn, for a target. Raises what `compile` raises."""
+    refusal: EdgePruneError | None = None
+    for data in DATA:
+        part, narrow = few_samples(data), QuantizePart(precision=NARROWEST)
+        recipe = Recipe(model=model, data=part, prune=PrunePart(pruner="none"), quantize=narrow)
+        try:
+            job = prepare(recipe, load_target(target), ("tensorrt",), StageCache(folder / "cache"), speed_only=True)
+            assemble.place(assemble.assemble(job, stages(job)), folder / model)
+            return open_bundle(folder / model)
+        except EdgePruneError as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
 
 
 def compiler() -> Any:
@@ -99,3 +116,59 @@ def logged(lines: Sequence[str]) -> Iterator[dict[str, Any]]:
         for part in ("Inputs", "Constants", "Outputs"):
             told[part] = [{"Datatype": kind} for kind in re.findall(r"Datatype: (\w+)", told[part])]
         yield told
+
+
+def kept(one: Compiled) -> str:
+    """By intended precision: how many layers run in it, of how many."""
+    intended = Counter(layer.intended for layer in one.layers)
+    ran = Counter(layer.intended for layer in one.layers if layer.effective == layer.intended)
+    return ", ".join(f"{kind} {ran[kind]}/{count}" for kind, count in sorted(intended.items()))
+
+
+def row(model: str, one: Compiled) -> str:
+    """A line of the table; kinds of layers that run otherwise are named."""
+    fell = Counter(f"{layer.op} in {layer.effective}" for layer in one.layers if layer.effective != layer.intended)
+    others = ", ".join(f"{count} {what}" for what, count in sorted(fell.items())) or "none"
+    sizes = f"{one.file_bytes / MB:.2f} | {one.engine_bytes / MB:.2f} | {one.seconds:.1f}"
+    return f"| {model} | {one.variant} | {kept(one)} | {others} | {sizes} |"
+
+
+HEAD = """# What NVIDIA's compiler makes of the zoo
+
+Every model, untrained, for `{target}`: the layers with weights that run in the precision they are meant for, of how many.
+Compiled by TensorRT-RTX {version} for {nearest}, without a GPU, by the code that builds on a board; made by
+`benchmarks/tensorrt_layers.py`. It shows what NVIDIA's parser takes and which kernels its compiler chooses. It is another
+product than the TensorRT of a board, it times no kernels, and nothing here is a speed.
+
+| model | variant | as intended | otherwise | file, MB | engine, MB | compiled in, s |
+|---|---|---|---|---|---|---|
+"""
+
+
+@click.command()
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The Markdown page.")
+@click.option("--target", default="jetson-orin-nano", show_default=True)
+@click.option("--model", "models", multiple=True, type=click.Choice(sorted(ZOO)), help="Repeat for more.  [all]")
+def main(out: Path, target: str, models: tuple[str, ...]) -> None:
+    """Compile every variant of every model; the page grows with each."""
+    console = Console(stderr=True)
+    try:
+        trt = compiler()
+    except MissingError as error:
+        raise click.ClickException(str(error)) from error
+    out.write_text(HEAD.format(target=target, version=trt.__version__, nearest=NEAREST), encoding="utf-8")
+    for model in models or sorted(ZOO):
+        with tempfile.TemporaryDirectory(prefix="edgeprune-rtx-") as folder, out.open("a", encoding="utf-8") as page:
+            try:
+                bundle = bundled(model, target, Path(folder))
+                for variant in bundle.core.variants:
+                    line = row(model, compiled(trt, bundle.files(variant), variant))
+                    console.print(line)
+                    page.write(line + "\n")
+            except EdgePruneError as error:
+                console.print(f"{model}: {error}")
+                page.write(f"| {model} | none | {error} | | | | |\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,12 +7,16 @@ TensorRT-RTX, NVIDIA's compiler that needs no GPU, has the same calls.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgeprune.backends.tensorrt.build_file import Build, Shapes
-from edgeprune.errors import MissingError, ModelError
+from edgeprune.errors import CorruptError, EdgePruneError, MissingError, ModelError
+
+SOURCE = re.compile(r"^\w+\.cpp:\d+: ")
+"""Where in NVIDIA's code an error was raised."""
 
 
 class Built(NamedTuple):
@@ -63,8 +67,8 @@ def build_engine(
 ) -> Built:
     """Parse the file and compile it for the GPU that is here, or what `configure` sets.
 
-    Raises MissingError where there is no GPU, ModelError naming the node that the parser refuses, or with what the
-    compiler says.
+    Raises MissingError where there is no GPU, CorruptError where the file cannot be read, ModelError naming the node
+    that the parser refuses, or with what the compiler says.
     """
     try:
         builder = trt.Builder(log.logger)
@@ -73,7 +77,9 @@ def build_engine(
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, log.logger)
     if not parser.parse_from_file(str(model)):
-        raise _refused(trt, model, build, _parse_error(parser) or log.reason)
+        raise _unparsed(trt, parser, log, model, build)
+    if not network.num_outputs:  # of no bytes the parser makes a network of nothing
+        raise _unreadable(trt, model)
     config = builder.create_builder_config()
     config.profiling_verbosity = getattr(trt.ProfilingVerbosity, build.builder["profiling_verbosity"].upper())
     if shapes:
@@ -91,13 +97,19 @@ def build_engine(
     return Built(bytes(engine), bytes(config.get_timing_cache().serialize()))
 
 
-def _parse_error(parser: Any) -> str:
-    """The first one, which others follow from."""
-    if not parser.num_errors:
-        return ""
-    error = parser.get_error(0)
-    where = f"node '{error.node_name()}' ({error.node_operator()}): " if error.node_name() else ""
-    return where + " ".join(error.desc().split())
+def _unparsed(trt: Any, parser: Any, log: Log, model: Path, build: Build) -> EdgePruneError:
+    """The parser's first error where it names a node, else the first of the log: others follow from them."""
+    error = parser.get_error(0) if parser.num_errors else None
+    if error is not None and error.code() == trt.ErrorCode.MODEL_DESERIALIZE_FAILED:
+        return _unreadable(trt, model)
+    if error is not None and error.node_name():
+        what = " ".join(error.desc().split())
+        return _refused(trt, model, build, f"node '{error.node_name()}' ({error.node_operator()}): {what}")
+    return _refused(trt, model, build, SOURCE.sub("", log.errors[0]) if log.errors else log.reason)
+
+
+def _unreadable(trt: Any, model: Path) -> CorruptError:
+    return CorruptError(f"{model}: not an ONNX file that can be read, says TensorRT {trt.__version__}")
 
 
 def _refused(trt: Any, model: Path, build: Build, reason: str) -> ModelError:

@@ -21,7 +21,7 @@ from edgeprune.backends.tensorrt.build_file import Build, Shapes, read_build
 from edgeprune.backends.tensorrt.cudart import Buffer, Cuda
 from edgeprune.backends.tensorrt.engine_cache import EngineCache, Identity, check_engine, file_sha256, write_whole
 from edgeprune.backends.tensorrt.layers import from_inspector
-from edgeprune.errors import ConfigError, DeviceError, MissingError, ModelError
+from edgeprune.errors import ConfigError, CorruptError, DeviceError, MissingError, ModelError
 from edgeprune.targets.machine import architecture, power_mode
 from edgeprune.tensor import TensorSpec
 
@@ -193,6 +193,8 @@ def build(files: Mapping[str, Path], *, batch: int, cuda: Cuda | None = None) ->
 
 def _wanted(files: Mapping[str, Path], batch: int, cuda: Cuda) -> tuple[Build, dict[str, Shapes], Identity]:
     """What is built, with the free sizes of inputs, and what it will be good for."""
+    if "build" not in files:
+        raise CorruptError(f"{files['model']}: no build.json says how its engine is built: compile again")
     build = read_build(files["build"])
     build.refuse_other(trt.__version__)
     shapes = build.for_batch(batch)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import tensorrt_bindings as real
 
 BATCH = 2
@@ -32,6 +33,7 @@ ANSWERS = {
     "IExecutionContext.get_tensor_shape": lambda name: (BATCH, *SIZES[name][1:]),
     "EngineInspector.get_engine_information": lambda form: json.dumps({"Layers": [LAYER]}),
     "OnnxParser.num_errors": 0,
+    "OnnxParser.get_error": lambda index: StandIn(real.ParserError),
 }
 called: set[str] = set()
 
@@ -207,6 +209,7 @@ def main():
         )
         return
     from edgeprune.backends.tensorrt import run
+    from edgeprune.errors import ModelError
 
     run.Cuda = HostCuda
     files = {"model": Path(sys.argv[1]), "build": Path(sys.argv[2])}
@@ -218,6 +221,9 @@ def main():
         assert set(runner.infer({"x": x})) == {"y"}
         assert [node["layers"] for node in runner.evidence()["nodes"]] == [["conv1"]]
         runner.profile([{"x": x}], 0.0)
+    ANSWERS.update({"OnnxParser.parse_from_file": False, "OnnxParser.num_errors": 1, "ParserError.node_name": "odd"})
+    with pytest.raises(ModelError, match="node 'odd'"):
+        run.build(files, batch=1)
     print(json.dumps({"version": real.__version__, "called": sorted(called)}))
 
 

@@ -91,6 +91,7 @@ def test_building_opening_running_and_profiling_call_what_is_there(bindings, fil
         "IBuilderConfig.set_timing_cache",
         "IOptimizationProfile.set_shape",
         "OnnxParser.parse_from_file",
+        "ParserError.code",
         "Runtime.deserialize_cuda_engine",
         "IExecutionContext.execute_async_v3",
         "IExecutionContext.profiler =",
