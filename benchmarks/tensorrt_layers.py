@@ -4,7 +4,7 @@
     EDGEPRUNE_DATA=DIR python benchmarks/tensorrt_layers.py --out docs/tensorrt-layers.md
 
 Weights are as they are drawn, calibrated on few samples. `backends/tensorrt/build.py` builds, as on a board, but with
-the bindings of TensorRT-RTX, whose compiler needs no GPU: its layers show which kernels were chosen, not how fast they are.
+the bindings of TensorRT-RTX, whose compiler needs no GPU: its layers show which kernels were chosen, and no speed.
 """
 
 from __future__ import annotations
@@ -38,10 +38,8 @@ from edgeprune.results import MB, Layer
 from edgeprune.targets.load import load_target
 
 BINDINGS = "tensorrt_rtx_bindings"
-DATA = ("cifar10", "mnist", "glue:sst2")
-"""A model is compiled on the first of these that it takes."""
-NARROWEST = "int4"
-"""With all above it."""
+DATA = {"cifar10": "int8", "mnist": "int8", "glue:sst2": "int4"}
+"""A model is compiled on the first of these that it takes, down to this precision: convolutions have no 4 bits here."""
 NEAREST = "SM86"
 """The GPU that is nearest to a Jetson Orin's (8.7) among those that the compiler can build for."""
 
@@ -63,8 +61,8 @@ class Compiled:
 def bundled(model: str, target: str, folder: Path) -> Bundle:
     """A model of the zoo with weights as they are drawn, for a target. Raises what `compile` raises."""
     refusal: EdgePruneError | None = None
-    for data in DATA:
-        part, narrow = few_samples(data), QuantizePart(precision=NARROWEST)
+    for data, narrowest in DATA.items():
+        part, narrow = few_samples(data), QuantizePart(precision=narrowest)
         recipe = Recipe(model=model, data=part, prune=PrunePart(pruner="none"), quantize=narrow)
         try:
             job = prepare(recipe, load_target(target), ("tensorrt",), StageCache(folder / "cache"), speed_only=True)
@@ -135,10 +133,10 @@ def row(model: str, one: Compiled) -> str:
 
 HEAD = """# What NVIDIA's compiler makes of the zoo
 
-Every model, untrained, for `{target}`: the layers with weights that run in the precision they are meant for, of how many.
+Every model, untrained, for `{target}`: how many of its layers with weights run in the precision they are meant for.
 Compiled by TensorRT-RTX {version} for {nearest}, without a GPU, by the code that builds on a board; made by
-`benchmarks/tensorrt_layers.py`. It shows what NVIDIA's parser takes and which kernels its compiler chooses. It is another
-product than the TensorRT of a board, it times no kernels, and nothing here is a speed.
+`benchmarks/tensorrt_layers.py`. It shows what NVIDIA's parser takes and which kernels its compiler chooses. It is
+another product than the TensorRT of a board, it times no kernels, and nothing here is a speed.
 
 | model | variant | as intended | otherwise | file, MB | engine, MB | compiled in, s |
 |---|---|---|---|---|---|---|

@@ -37,7 +37,7 @@ class Log:
         """All of them, where it is `verbose`: with a detailed build, the layers among them."""
         kept = self
 
-        class Logger(trt.ILogger):  # type: ignore[misc, name-defined]
+        class Logger(trt.ILogger):  # type: ignore[misc]
             def __init__(self) -> None:
                 trt.ILogger.__init__(self)
 

@@ -63,10 +63,9 @@ class Buffer:
         except DeviceError:
             self.close()
             raise
-        memory = (ctypes.c_byte * size).from_address(self._host)
-        self.array: NDArray[Any] = np.frombuffer(memory, dtype, count=self.bytes // np.dtype(dtype).itemsize).reshape(
-            shape
-        )
+        memory = memoryview((ctypes.c_byte * size).from_address(self._host)).cast("B")
+        flat = np.frombuffer(memory, dtype, self.bytes // np.dtype(dtype).itemsize)
+        self.array: NDArray[Any] = flat.reshape(shape)
 
     def to_device(self, stream: int) -> None:
         """Copy it there, in the stream's order."""

@@ -146,7 +146,7 @@ class TensorRtRunner:
         return batched_spec(name, self._dtype(name), sizes, batch)
 
     def _dtype(self, name: str) -> str:
-        return np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))).name
+        return str(np.dtype(trt.nptype(self._engine.get_tensor_dtype(name))).name)
 
     def _allocate(self, engine: Path) -> None:
         for spec in self.inputs:

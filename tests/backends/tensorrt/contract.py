@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -221,6 +222,9 @@ def main():
         assert set(runner.infer({"x": x})) == {"y"}
         assert [node["layers"] for node in runner.evidence()["nodes"]] == [["conv1"]]
         runner.profile([{"x": x}], 0.0)
+    if os.environ.get(run.BUILDER):
+        print(json.dumps({"version": real.__version__, "called": sorted(called)}))
+        return
     ANSWERS.update({"OnnxParser.parse_from_file": False, "OnnxParser.num_errors": 1, "ParserError.node_name": "odd"})
     with pytest.raises(ModelError, match="node 'odd'"):
         run.build(files, batch=1)

@@ -100,6 +100,31 @@ def test_building_opening_running_and_profiling_call_what_is_there(bindings, fil
     assert not [name for name in told["called"] if "calib" in name.lower() or "flag" in name.lower()]
 
 
+PROGRAM = """#!{python}
+import sys
+asked = dict(one.partition("=")[::2] for one in sys.argv[1:])
+open(asked["--saveEngine"], "wb").write(b"plan")
+print("&&&& RUNNING TensorRT.trtexec [TensorRT v{number}] # trtexec")
+"""
+
+
+@pytest.mark.parametrize("off", [0, 100])
+def test_an_engine_of_trtexec_is_opened_where_it_is_of_the_same_release(bindings, files, tmp_path, monkeypatch, off):
+    """A program in its place: whether the real one takes the arguments, its flags tell."""
+    numbers = {"10.3": 100300, "10.16": 101601, "11.4": 110400}
+    program = tmp_path / "trtexec"
+    program.write_text(PROGRAM.format(python=sys.executable, number=numbers[bindings.version] + off))
+    program.chmod(0o755)
+    monkeypatch.setenv("EDGEPRUNE_TENSORRT_BUILDER", "trtexec")
+    monkeypatch.setenv("EDGEPRUNE_TRTEXEC", str(program))
+    done = bindings(files["model"], files["build"], cache=tmp_path)
+    if off:
+        assert "MissingError" in done.stderr
+        assert f"{program} is TensorRT" in done.stderr
+    else:
+        assert "Builder.build_serialized_network" not in json.loads(done.stdout)["called"]
+
+
 @pytest.mark.parametrize(
     "snippet",
     [

@@ -76,8 +76,7 @@ def test_integer_weights_stay_integers(compiled, signed_model, plans):
 
 @pytest.mark.parametrize(("model", "convolutions"), [("resnet18", 20), ("mobilenetv2", 52)])
 def test_every_convolution_of_a_network_of_the_zoo_is_int8(trt, layers, monkeypatch, tmp_path, model, convolutions):
-    monkeypatch.setattr(layers, "NARROWEST", "int8")
-    monkeypatch.setattr(layers, "DATA", ("digits",))  # built in
+    monkeypatch.setattr(layers, "DATA", {"digits": "int8"})  # built in
     bundle = layers.bundled(model, "jetson-orin-nano", tmp_path)
     one = layers.compiled(trt, bundle.files(bundle.variant("tensorrt-int8")), bundle.variant("tensorrt-int8"))
     assert Counter((layer.op, layer.effective) for layer in one.layers) == {
