@@ -24,6 +24,7 @@ EXTRAS = {
     "ort": ("onnxruntime",),
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings"),
     "loadgen": ("mlcommons-loadgen",),
     "lab": ("distributed",),
 }

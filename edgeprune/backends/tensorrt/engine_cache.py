@@ -1,7 +1,7 @@
 """Engines that were built on this device, each in a folder under the hash of all that it is good for only.
 
     <root>/<key>/model.engine    what TensorRT built
-    <root>/<key>/engine.json     its header: what it was built from and for, and the hash of its bytes
+    <root>/<key>/engine.json     its header: what it was built from, for what, how long it took, the hash of its bytes
     <root>/timing-<key>.cache    how long kernels took here, which makes the next build shorter
 
 `root` is `tensorrt` in EDGEPRUNE_CACHE, so that `edgeprune cache` sees engines as it sees stages. A folder appears in
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
 
 from edgeprune.errors import CorruptError, EdgePruneError, ModelError, OutputError
 
@@ -105,9 +106,10 @@ class EngineCache:
         partial = finished.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
+        begin = perf_counter()
         try:
             make(partial / ENGINE)
-            _write_header(partial / ENGINE, identity)
+            _write_header(partial / ENGINE, identity, perf_counter() - begin)
             shutil.rmtree(finished, ignore_errors=True)
             partial.rename(finished)
         finally:
@@ -178,11 +180,12 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_header(engine: Path, identity: Identity) -> None:
+def _write_header(engine: Path, identity: Identity, seconds: float) -> None:
     told = {
         "schema": SCHEMA,
         "identity": asdict(identity),
         "bytes": engine.stat().st_size,
         "sha256": file_sha256(engine),
+        "seconds": round(seconds, 3),
     }
     write_whole(engine.with_name(HEADER), json.dumps(told, indent=1, sort_keys=True).encode() + b"\n")
