@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -219,7 +220,8 @@ def _by_python(model: Path, build: Build, shapes: Mapping[str, Shapes], timing: 
         known = timing.read_bytes() if timing.is_file() else b""
         built = build_engine(trt, Log(trt), model, build, shapes, timing_cache=known)
         write_whole(engine, built.engine)
-        write_whole(timing, built.timing_cache)
+        with suppress(OSError):  # without it the next build takes longer, and no more
+            write_whole(timing, built.timing_cache)
 
     return make
 
@@ -228,8 +230,8 @@ def _by_trtexec(model: Path, build: Build, shapes: Mapping[str, Shapes], timing:
     """In a process of its own, whose memory is nobody's here."""
 
     def make(engine: Path) -> None:
-        program, layers = trtexec.find_trtexec(), engine.with_name(trtexec.LAYERS)
-        arguments = trtexec.build_arguments(model, engine, build, shapes, timing_cache=timing, layers=layers)
+        program = trtexec.find_trtexec()
+        arguments = trtexec.build_arguments(model, engine, build, shapes, timing_cache=timing)
         version = trtexec.version_of(trtexec.run_trtexec(arguments, model, program))
         if not trt.__version__.startswith(version):
             raise MissingError(f"{program} is TensorRT {version}, Python's is {trt.__version__}: set EDGEPRUNE_TRTEXEC")

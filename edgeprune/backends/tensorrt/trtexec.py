@@ -20,7 +20,6 @@ from edgeprune.errors import CorruptError, MissingError, ModelError
 
 JETPACK = Path("/usr/src/tensorrt/bin/trtexec")
 """Where JetPack and the Debian packages put it, which is on nobody's path."""
-TIMING_CACHE, LAYERS = "timing.cache", "layers.json"
 VERSION = re.compile(r"\[TensorRT v(\d+)\]")
 ERROR = re.compile(r"^\[[^\]]*\] \[E\] (?:\[TRT\] )?(.*)$", re.MULTILINE)
 
@@ -39,17 +38,17 @@ def find_trtexec(environ: Mapping[str, str] = os.environ, jetpack: Path = JETPAC
 
 
 def build_arguments(
-    model: Path, engine: Path, build: Build, shapes: Mapping[str, Shapes], *, timing_cache: Path, layers: Path
+    model: Path, engine: Path, build: Build, shapes: Mapping[str, Shapes], *, timing_cache: Path
 ) -> list[str]:
-    """Build and do not run; what the layers became is written to `layers`."""
+    """Build, keep the times of kernels, and do not run."""
     arguments = [f"--onnx={model}", f"--saveEngine={engine}", "--stronglyTyped", "--skipInference"]
     if shapes:  # a network without free sizes takes none, and trtexec ends with an error where it is given one
         arguments += [
             f"--{bound}Shapes=" + _spec({name: getattr(one, bound) for name, one in shapes.items()})
             for bound in ("min", "opt", "max")
         ]
-    arguments += [f"--profilingVerbosity={build.builder['profiling_verbosity']}", f"--exportLayerInfo={layers}"]
-    return [*arguments, f"--timingCacheFile={timing_cache}"]
+    verbosity = build.builder["profiling_verbosity"]
+    return [*arguments, f"--profilingVerbosity={verbosity}", f"--timingCacheFile={timing_cache}"]
 
 
 def timing_arguments(

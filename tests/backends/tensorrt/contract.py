@@ -216,6 +216,11 @@ def main():
     files = {"model": Path(sys.argv[1]), "build": Path(sys.argv[2])}
     engine = run.build(files, batch=BATCH)
     assert engine.read_bytes() == b"plan"
+    run.load(files | {"engine": engine}, {}, threads=1, batch=BATCH).close()
+    HostCuda.gpu = SimpleNamespace(compute_capability="8.9", multiprocessors=8)
+    with pytest.raises(ModelError, match=r"built elsewhere: its compute_capability is 8\.7, here it is 8\.9"):
+        run.load(files | {"engine": engine}, {}, threads=1, batch=BATCH)
+    HostCuda.gpu = SimpleNamespace(compute_capability="8.7", multiprocessors=8)
     with run.load(files, {}, threads=1, batch=BATCH) as runner:
         x = np.ones((BATCH, 1, 8, 8), np.float32)
         assert [spec.shape for spec in runner.inputs] == [x.shape]

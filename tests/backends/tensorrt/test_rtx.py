@@ -20,7 +20,12 @@ from edgeprune.bundle import LayerPlan, Variant
 from edgeprune.errors import CorruptError, MissingError, ModelError
 from edgeprune.targets.load import load_target
 
-pytestmark = pytest.mark.system
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.filterwarnings(
+        "ignore:Use Deprecated in TensorRT-RTX"
+    ),  # it times nothing, so its timing cache is idle
+]
 
 JETSON = load_target("jetson")
 
@@ -74,15 +79,15 @@ def test_integer_weights_stay_integers(compiled, signed_model, plans):
     assert weightless(compiled(signed_model, "int8", plans("int8"))) == ["int8"] * 4
 
 
-@pytest.mark.parametrize(("model", "convolutions"), [("resnet18", 20), ("mobilenetv2", 52)])
+@pytest.mark.parametrize(
+    ("model", "convolutions"), [("lenet5", 2), ("resnet20", 19), ("resnet18", 20), ("mobilenetv2", 52)]
+)
 def test_every_convolution_of_a_network_of_the_zoo_is_int8(trt, layers, monkeypatch, tmp_path, model, convolutions):
     monkeypatch.setattr(layers, "DATA", {"digits": "int8"})  # built in
     bundle = layers.bundled(model, "jetson-orin-nano", tmp_path)
     one = layers.compiled(trt, bundle.files(bundle.variant("tensorrt-int8")), bundle.variant("tensorrt-int8"))
-    assert Counter((layer.op, layer.effective) for layer in one.layers) == {
-        ("Conv", "int8"): convolutions,
-        ("Gemm", "int8"): 1,
-    }
+    assert {layer.effective for layer in one.layers} == {"int8"}
+    assert Counter(layer.op for layer in one.layers)["Conv"] == convolutions
     assert Counter(node["type"] for node in one.nodes if node["inputs"][:1] == ["int8"])["correlation"] == convolutions
 
 

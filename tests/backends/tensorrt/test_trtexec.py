@@ -31,8 +31,8 @@ def build(signed_model, tmp_path):
 
 @pytest.fixture
 def building(build):
-    places = {name: Path(name) for name in ("timing_cache", "layers")}
-    return trtexec.build_arguments(Path("model.onnx"), Path("model.engine"), build, build.for_batch(2), **places)
+    model, engine, timing = Path("model.onnx"), Path("model.engine"), Path("timing.cache")
+    return trtexec.build_arguments(model, engine, build, build.for_batch(2), timing_cache=timing)
 
 
 TIMING = trtexec.timing_arguments(Path("e"), {"x": (1, 3)}, seconds=3, times=Path("t"), profile=Path("p"))
@@ -66,7 +66,7 @@ def test_sizes_are_said_as_trtexec_reads_them(building):
 
 
 def test_a_network_of_fixed_sizes_is_given_none(build):
-    arguments = trtexec.build_arguments(Path("m"), Path("e"), build, {}, timing_cache=Path("t"), layers=Path("l"))
+    arguments = trtexec.build_arguments(Path("m"), Path("e"), build, {}, timing_cache=Path("t"))
     assert not [argument for argument in arguments if "Shapes" in argument]
 
 
