@@ -156,6 +156,8 @@ def _needs_eight_bits(layer: WeightedLayer, flavour: Flavour) -> str:
         return f"this runtime has no {layer.op} with 4-bit weights"
     if flavour.four_bits[layer.op] == "blocks" and block_size(layer) is None:
         return f"{layer.weight_shape[1 - layer.axis]} inputs divide into no blocks of {SIZES[-1]} or more"
+    if flavour.four_bits[layer.op] == "blocks" and layer.weight_shape[layer.axis] == 1:
+        return "it has one output, for which NVIDIA's compiler has no 4-bit kernel"
     if flavour.four_bits[layer.op] == "blocks" and layer.weight_shape[-1] % 2:
         return f"4 bits are packed in pairs along the last dimension, which is {layer.weight_shape[-1]}"
     return ""

@@ -205,11 +205,15 @@ def test_a_runtime_that_is_too_old_gets_eight_bits_and_the_reason(subject):
     assert model.opset_imports[""] == 20
 
 
-def test_a_layer_whose_inputs_divide_into_no_block_keeps_eight_bits(parse):
-    model = parse("(float[N, 20] x) => (float[N, 3] y) { y = MatMul(x, w) }", w=np.ones((20, 3), np.float32))
+@pytest.mark.parametrize(
+    ("shape", "why"), [((20, 3), "20 inputs"), ((16, 4), "16 inputs"), ((32, 3), "in pairs"), ((32, 1), "one output")]
+)
+def test_a_layer_that_tensorrt_has_no_4_bit_kernel_for_keeps_eight_bits(parse, shape, why):
+    text = f"(float[N, {shape[0]}] x) => (float[N, {shape[1]}] y) {{ y = MatMul(x, w) }}"
+    model = parse(text, w=np.ones(shape, np.float32))
     chosen = fitted(uniform_plan(model, "int4"), model, flavour_for("tensorrt", load_target("jetson-thor")))
     assert chosen.layers["w"].precision == "int8"
-    assert "20 inputs" in chosen.layers["w"].reason
+    assert why in chosen.layers["w"].reason
 
 
 def test_tables_and_recurrent_weights_are_stored_in_four_bits_too(parse, tmp_path):
