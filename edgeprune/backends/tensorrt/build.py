@@ -82,6 +82,8 @@ def build_engine(
         raise _unreadable(trt, model)
     config = builder.create_builder_config()
     config.profiling_verbosity = getattr(trt.ProfilingVerbosity, build.builder["profiling_verbosity"].upper())
+    if not build.builder["tf32"]:
+        config.clear_flag(trt.BuilderFlag.TF32)
     if shapes:
         profile = builder.create_optimization_profile()
         for name, one in shapes.items():

@@ -45,7 +45,7 @@ class Build:
     shapes: Mapping[str, Shapes]
     """By input."""
     builder: Mapping[str, Any]
-    """`profiling_verbosity`."""
+    """`profiling_verbosity`, and whether float32 may be computed in `tf32`, which keeps 10 of its 23 bits."""
 
     def for_batch(self, batch: int) -> dict[str, Shapes]:
         """The free inputs, tuned for this many samples. Raises ConfigError where the engine takes none of that size."""
@@ -76,9 +76,9 @@ def read_build(path: Path) -> Build:
         shapes = {
             name: Shapes(*(_sizes(one[bound]) for bound in ("min", "opt", "max"))) for name, one in profile.items()
         }
-        since, below = raw["tensorrt"]["from"], raw["tensorrt"]["below"]
-        numbers(since), numbers(below)
-        return Build(path, since, below, str(raw["unproven"]), shapes, dict(raw["builder"]))
+        since, below, builder = raw["tensorrt"]["from"], raw["tensorrt"]["below"], dict(raw["builder"])
+        numbers(since), numbers(below), builder["profiling_verbosity"].upper(), builder["tf32"]
+        return Build(path, since, below, str(raw["unproven"]), shapes, builder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"{path}: no build file that can be read ({type(error).__name__}): compile again") from error
 

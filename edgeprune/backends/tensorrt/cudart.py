@@ -30,7 +30,6 @@ MULTIPROCESSORS, MAJOR, MINOR = 16, 75, 76
 _SIGNATURES: dict[str, Sequence[Any]] = {
     "cudaGetDeviceCount": (ctypes.POINTER(ctypes.c_int),),
     "cudaDeviceGetAttribute": (ctypes.POINTER(ctypes.c_int), ctypes.c_int, ctypes.c_int),
-    "cudaRuntimeGetVersion": (ctypes.POINTER(ctypes.c_int),),
     "cudaMalloc": (ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t),
     "cudaFree": (ctypes.c_void_p,),
     "cudaHostAlloc": (ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_uint),

@@ -82,7 +82,8 @@ def _build(model: ir.Model, target: Target, path: Path, unproven: str) -> dict[s
         "opset": opset(model),
         "network": {"strongly_typed": True},
         "profiles": [{spec.name: _profile(spec) for spec in inputs}],
-        "builder": {"profiling_verbosity": "detailed"},  # the layer list is where a fallback shows
+        # the layer list is where a fallback shows; and unless it is told not to, TensorRT computes float32 in TF32
+        "builder": {"profiling_verbosity": "detailed", "tf32": False},
     }
 
 

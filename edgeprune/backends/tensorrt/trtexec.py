@@ -47,6 +47,7 @@ def build_arguments(
             f"--{bound}Shapes=" + _spec({name: getattr(one, bound) for name, one in shapes.items()})
             for bound in ("min", "opt", "max")
         ]
+    arguments += ["--noTF32"] * (not build.builder["tf32"])
     verbosity = build.builder["profiling_verbosity"]
     return [*arguments, f"--profilingVerbosity={verbosity}", f"--timingCacheFile={timing_cache}"]
 

@@ -97,7 +97,8 @@ def test_building_opening_running_and_profiling_call_what_is_there(bindings, fil
         "IExecutionContext.profiler =",
         "EngineInspector.get_engine_information",
     } <= set(told["called"])
-    assert not [name for name in told["called"] if "calib" in name.lower() or "flag" in name.lower()]
+    assert not [name for name in told["called"] if "calib" in name.lower()]
+    assert [name for name in told["called"] if "flag" in name.lower()] == ["IBuilderConfig.clear_flag"]  # of TF32
 
 
 PROGRAM = """#!{python}

@@ -56,6 +56,8 @@ def test_a_file_edited_by_hand_is_refused_in_one_line(build):
         {"tensorrt": {"from": "ten"}},
         {"schema": 2},
         {"builder": None},
+        {"builder": {"profiling_verbosity": 3, "tf32": False}},
+        {"builder": {"profiling_verbosity": "detailed"}},
     ]
     for change in bad:
         build.write_text(json.dumps(right | change))
