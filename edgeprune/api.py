@@ -94,7 +94,7 @@ IDLE = (
         "with --speed-only, which leaves the weights untrained and says nothing of accuracy",
         lambda _, speed_only: speed_only,
     ),
-    Idle(("observer",), "where nothing is quantized", lambda recipe, _: recipe.quantize.precision in ("fp32", "bf16")),
+    Idle(("observer",), "where nothing is quantized", lambda recipe, _: recipe.quantize.precision not in QUANTIZED),
     Idle(
         ("plan",),
         "without --precision mixed, which it is the plan of",

@@ -430,6 +430,7 @@ def _record(
         precision=variant.precision,
         size_bytes=bundle.size_bytes(variant),
         accuracy=tuple(accuracy),
+        unproven=variant.unproven if one.unmeasured else "",
         unmeasured=one.unmeasured,
         failed=one.failed,
         environment=environment,
@@ -442,7 +443,7 @@ def _record(
         peak_memory_bytes=max(one.peak_bytes, default=None),
         energy=one.energy,
         layers=one.layers,
-        warnings=tuple(dict.fromkeys((*one.warnings, *_busy(one), *_signal(splits, one, baseline)))),
+        warnings=tuple(dict.fromkeys((*_unproven(one), *one.warnings, *_busy(one), *_signal(splits, one, baseline)))),
         measured_at=measured_at,
     )
 
@@ -470,6 +471,11 @@ def _accuracy(split: EvalSplit, one: _Found, baseline: _Found) -> Iterator[Accur
 def _scores(outputs: Mapping[str, NDArray[Any]]) -> str | None:
     """The name of the first output that has several scores per sample."""
     return next((name for name, array in outputs.items() if array.ndim == 2 and array.shape[1] > 1), None)
+
+
+def _unproven(one: _Found) -> Iterator[str]:
+    if one.variant.unproven and one.unmeasured:
+        yield f"unproven: {one.variant.unproven}"
 
 
 def _busy(one: _Found) -> Iterator[str]:

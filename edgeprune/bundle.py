@@ -64,6 +64,8 @@ class Variant:
     options: dict[str, str]
     """How the runtime must open them."""
     layers: tuple[LayerPlan, ...]
+    unproven: str = ""
+    """Why nobody knows whether the target's runtime takes the files before it has tried; empty where it is known to."""
 
 
 @dataclass(frozen=True)

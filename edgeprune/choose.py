@@ -58,8 +58,11 @@ def _candidates(baseline: Measurement, measurements: Sequence[Measurement]) -> l
 
 
 def shortfalls(one: Measurement, budgets: Budgets) -> list[Shortfall]:
-    """Every budget this variant does not meet; accuracy is judged on the select split, by the task's first metric."""
-    found = []
+    """Every budget this variant does not meet; accuracy is judged on the select split, by the task's first metric.
+
+    One that is unproven meets none before its device has run it.
+    """
+    found = [Shortfall(f"is unproven ({one.unproven})", math.inf)] if one.unproven else []
     judged = next((accuracy for accuracy in one.accuracy if accuracy.split == "select"), None)
     if judged is not None and judged.drop is not None:
         lost = 100 * judged.drop.estimate

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from edgeprune.backends import LOAD, LOWER
+from edgeprune.backends import BUILD, LOWER
 from edgeprune.errors import EdgePruneError
 from edgeprune.meters.meter import Meter, detect
 from edgeprune.registry import unknown
@@ -25,6 +25,7 @@ EXTRAS = {
     "ort": ("onnxruntime",),
     "openvino": ("openvino",),
     "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt-rtx-cu13-libs", "tensorrt-rtx-cu13-bindings"),
     "loadgen": ("mlcommons-loadgen",),
     "lab": ("distributed",),
 }
@@ -139,7 +140,7 @@ def _compile(target: Target, lacks: Mapping[str, Sequence[str]], python: tuple[i
 
 
 def _run(backend: str, lacks: Mapping[str, Sequence[str]]) -> Ability:
-    if backend not in LOAD:
+    if backend in BUILD and lacks.get(backend):
         return Ability("runs on its device only")
     if lacks.get(backend):
         return Ability("not installed", f"pip install 'edgeprune[{backend}]'")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgeprune.errors import ConfigError
 from edgeprune.registry import unknown
 
-PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "mixed", "int4")
 QUANTIZED = ("int8", "mixed", "int4")
 """Those of a graph with Q/DQ pairs."""
 PRUNERS = ("none", "uniform", "magnitude", "taylor", "loss", "dynamic", "rl")
@@ -212,7 +212,7 @@ class PrunePart(_Part):
 class QuantizePart(_Part):
     """How far values are quantized."""
 
-    precision: Literal["fp32", "bf16", "int8", "mixed", "int4"] = "int8"
+    precision: Literal["fp32", "fp16", "bf16", "int8", "mixed", "int4"] = "int8"
     """The lowest precision that is made; the ones above it that a runtime offers for nothing come with it.
 
     `mixed` chooses for each layer, `int4` stores the weights of every layer in 4 bits.

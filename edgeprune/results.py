@@ -140,6 +140,8 @@ class Measurement:
     size_bytes: int
     """The variant's files on disk."""
     accuracy: tuple[Accuracy, ...]
+    unproven: str = ""
+    """Why nobody knows whether the device's runtime takes the files; empty where it is known to, or was measured."""
     unmeasured: str = ""
     """Why there is no latency, e.g. `no device`; empty where there is."""
     failed: bool = False

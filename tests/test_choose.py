@@ -1,3 +1,5 @@
+import dataclasses
+
 from edgeprune.choose import choose_default, shortfalls, verdict
 from edgeprune.errors import BudgetError, DeviceError, FallbackError, MissingError
 from edgeprune.metrics import Interval
@@ -55,6 +57,18 @@ def test_where_nothing_was_timed_the_smallest_is_the_default_and_says_so():
     )
     assert chosen.default == "tensorrt-int8"
     assert chosen.default_reason.startswith("unmeasured")
+
+
+def test_one_that_is_unproven_is_not_the_default_before_its_device_ran_it():
+    small = measured("tensorrt-int4", ms=None, size=1)
+    unproven = dataclasses.replace(small, unproven="TensorRT 10.3 may not parse it")
+    proven = measured("tensorrt-int8", ms=None, size=3)
+    assert choose_default(BASELINE_UNTIMED, [unproven, proven], Budgets()).default == "tensorrt-int8"
+    assert choose_default(BASELINE_UNTIMED, [small, proven], Budgets()).default == "tensorrt-int4"
+    alone = choose_default(BASELINE_UNTIMED, [unproven], Budgets())
+    assert alone.default is None
+    told = verdict(alone, Budgets(), "int4", allow_fallback=True)
+    assert "tensorrt-int4 is unproven (TensorRT 10.3 may not parse it)" in str(told)
 
 
 def test_where_nothing_was_timed_the_fastest_that_is_foretold_is_the_default():

@@ -126,6 +126,8 @@ class Lowered:
     """By role: `model` is the ONNX file in the runtime's flavour, `build` the on-device build as data."""
     options: dict[str, str] = field(default_factory=dict)
     """How the runtime must open them, e.g. `{"INFERENCE_PRECISION_HINT": "f32"}`; handed to `Load` unchanged."""
+    unproven: str = ""
+    """Why nobody knows whether the target's runtime takes them; empty where it is known to."""
 
 
 class Lower(Protocol):

@@ -14,7 +14,7 @@ from edgeprune.cli.output import OneOf
 PRUNERS = ("none", "uniform", "magnitude", "taylor", "loss", "dynamic", "rl")
 REMOVED = ("channels", "blocks")
 SCHEDULES = ("one-shot", "linear", "cubic")
-PRECISIONS = ("fp32", "bf16", "int8", "mixed", "int4")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "mixed", "int4")
 OBSERVERS = ("minmax", "moving-average", "percentile", "mse", "entropy")
 TASKS = ("classification", "regression", "question-answering", "none")
 

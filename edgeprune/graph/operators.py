@@ -58,7 +58,7 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", 
 CHANNELS_SECOND = frozenset({"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
 SAME = {"DynamicQuantizeLSTM": "LSTM"}
 """What an operator is called in float."""
-WIDTHS = {"int8": 1, "int4": 1, "bf16": 2, "fp32": 4}
+WIDTHS = {"int8": 1, "int4": 1, "fp16": 2, "bf16": 2, "fp32": 4}
 """Of a number as a kernel of this precision reads it."""
 
 

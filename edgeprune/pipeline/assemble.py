@@ -198,9 +198,8 @@ def _take(stage: Stage, backend: str, precision: str, folder: Path, name: str) -
         (folder / place / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(stage.folder / relative, folder / place / relative)
         files[role] = (place / relative).as_posix()
-    return Variant(
-        name, backend, precision, files, record["options"], tuple(LayerPlan(**layer) for layer in record["layers"])
-    )
+    layers = tuple(LayerPlan(**layer) for layer in record["layers"])
+    return Variant(name, backend, precision, files, record["options"], layers, record["unproven"])
 
 
 def _command(job: Job) -> str:

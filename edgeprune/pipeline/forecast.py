@@ -16,7 +16,7 @@ from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import Recipe
 from edgeprune.targets.target import Target
 
-BYTES = {"fp32": 4.0, "bf16": 4.0, "int8": 1.0, "mixed": 1.0, "int4": 0.5}
+BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 4.0, "int8": 1.0, "mixed": 1.0, "int4": 0.5}
 """Per weight on disk, at most; bfloat16 is the runtime's doing, from a file in float32."""
 
 

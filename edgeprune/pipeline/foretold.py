@@ -83,7 +83,7 @@ def predicted(bundle: Bundle, variant: Variant, table: LatencyTable) -> Predicti
     found = operators(timed_graph(bundle, variant))
     intended = {layer.name: layer.precision for layer in variant.layers}
     decided = deciding(found, {name: name for name in intended})
-    real = variant.precision if variant.precision == "bf16" else "fp32"
+    real = variant.precision if variant.precision in ("fp16", "bf16") else "fp32"
     asked = [(one, intended.get(decided[one.name], real)) for one in found]
     return table.predict(
         ((Key(variant.backend, one.kind, one.shapes, how), one.work(how), 1) for one, how in asked),

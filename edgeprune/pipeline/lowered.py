@@ -31,6 +31,8 @@ from edgeprune.quantize.spec import QuantPlan
 from edgeprune.registry import resolve
 
 VARIANT = "variant.json"
+STORED_BITS = {"fp16": 16.0}
+"""Of a weight in a float file, where they are not 32: what computes in bfloat16 is given float32."""
 SAMPLES = 4
 """That a runtime must answer as its file says."""
 LEAST_SIGNAL_DB = 10.0
@@ -45,7 +47,8 @@ def lower(job: Job, exported: Stage, backend: str, precision: str) -> Stage:
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
         reason = f"every layer in {precision}, as asked for"
         every = weighted_layers(read_onnx(source))
-        layers = [LayerPlan(one.name, one.op, one.weight, precision, reason, weights=one.numbers) for one in every]
+        bits = STORED_BITS.get(precision, 32.0)
+        layers = [LayerPlan(one.name, one.op, one.weight, precision, reason, bits, one.numbers) for one in every]
         _write_variant(folder, lowered, layers)
 
     inputs = {
@@ -132,6 +135,7 @@ def _write_variant(folder: Path, lowered: Lowered, layers: Iterable[LayerPlan]) 
     record = {
         "files": {role: path.relative_to(folder).as_posix() for role, path in lowered.files.items()},
         "options": lowered.options,
+        "unproven": lowered.unproven,
         "layers": [asdict(layer) for layer in layers],
     }
     (folder / VARIANT).write_text(json.dumps(record, indent=1) + "\n")

@@ -264,7 +264,7 @@ def precisions(variant: Variant, layers: Sequence[Layer], graph: Sequence[Operat
     """By operator: what its layer ran in, or was meant to where the runtime does not tell."""
     ran = {one.name: one.intended if one.effective == "unknown" else one.effective for one in layers}
     behind = deciding(graph, {name: name for name in ran})
-    real = variant.precision if variant.precision == "bf16" else "fp32"
+    real = variant.precision if variant.precision in ("fp16", "bf16") else "fp32"
     return {operator: ran.get(layer, real) for operator, layer in behind.items()}
 
 

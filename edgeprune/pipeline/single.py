@@ -112,7 +112,7 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path) -
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         lowered = resolve(LOWER, backend, "backend")(file, target, precision, Path(folder))
         files = _deliver({path: out / path.relative_to(folder) for path in lowered.files.values()})
-    return Made(files, {"options": lowered.options})
+    return Made(files, {"options": lowered.options, "unproven": lowered.unproven})
 
 
 def _is_priced(job: Job) -> bool:

@@ -95,6 +95,7 @@ def _variant(bundle: Bundle, variant: Variant, record: Measurement | None) -> di
         "size_bytes": bundle.size_bytes(variant),
         "files": variant.files,
         "options": variant.options,
+        "unproven": variant.unproven,
         "unmeasured": record.unmeasured if record is not None else "not measured",
         "layers": [
             {

@@ -20,6 +20,16 @@ def architecture(machine: str | None = None) -> str:
     return ARCHITECTURES.get(machine, machine)
 
 
+def power_mode(root: Path = Path("/")) -> str | None:
+    """Of a Jetson, as `nvpmodel` has set it: a number as text; None elsewhere."""
+    try:
+        said = (root / "var/lib/nvpmodel/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"^pmode\s*[:=]\s*(\S+)", said, re.MULTILINE)
+    return found.group(1) if found else None
+
+
 def instruction_sets(root: Path = Path("/")) -> tuple[str, ...]:
     """The flags of `ISA` that this processor has; empty where /proc does not tell."""
     try:

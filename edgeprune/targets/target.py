@@ -31,7 +31,7 @@ class _Part(BaseModel):
 class BackendUse(_Part):
     """How a target uses one runtime."""
 
-    precisions: Annotated[tuple[Literal["fp32", "bf16", "int8"], ...], Field(min_length=1)]
+    precisions: Annotated[tuple[Literal["fp32", "fp16", "bf16", "int8"], ...], Field(min_length=1)]
     """Whole-model precisions that this runtime executes on this device."""
     version: Version | None = None
     """Assumed runtime version; the device's own is recorded when it measures."""
@@ -60,6 +60,14 @@ class Target(_Part):
     notes: tuple[str, ...] = ()
     sources: Annotated[tuple[str, ...], Field(min_length=1)]
     """Where the facts come from."""
+
+    @field_validator("backends")
+    @classmethod
+    def _fp16_in_tensorrt_alone(cls, backends: dict[str, BackendUse]) -> dict[str, BackendUse]:
+        for name, use in backends.items():
+            if "fp16" in use.precisions and name != "tensorrt":
+                raise ValueError(f"nothing is lowered to fp16 for {name}; for tensorrt it is")
+        return backends
 
     @field_validator("assumes")
     @classmethod

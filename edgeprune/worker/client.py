@@ -11,10 +11,13 @@ from types import TracebackType
 from typing import Any
 
 from edgeprune import errors
+from edgeprune.backends import BUILD
 from edgeprune.errors import DeviceError, EdgePruneError
 from edgeprune.transport.transport import Transport
 
 GRACE_S = 5.0
+BUILD_S = 3600.0
+"""That opening may take where an engine is built before, once: on a board minutes are usual."""
 MOST_LETTERS = 1 << 28
 """Of one answer: more is no answer, and would fill our memory."""
 
@@ -43,20 +46,21 @@ class Client:
         except (BrokenPipeError, ValueError) as error:
             raise self._ended(f"before `{command}`") from error
 
-    def receive(self) -> dict[str, Any]:
-        """The answer to the oldest command that has none yet.
+    def receive(self, timeout_s: float | None = None) -> dict[str, Any]:
+        """The answer to the oldest command that has none yet, waited for as long as the client does or as is said.
 
         Raises the error that the worker names, and DeviceError where it died, hung or has a bug.
         """
         assert self._process.stdout is not None
-        watchdog = threading.Timer(self._timeout_s, self._expire)
+        limit_s = timeout_s or self._timeout_s
+        watchdog = threading.Timer(limit_s, self._expire)
         watchdog.start()
         try:
             line = self._process.stdout.readline(MOST_LETTERS)
         finally:
             watchdog.cancel()
         if not line:
-            raise self._ended("while it worked")
+            raise self._ended("while it worked", limit_s)
         answer = self._parsed(line)
         if answer.pop("ok"):
             return answer
@@ -79,7 +83,8 @@ class Client:
     def ask(self, command: str, **fields: Any) -> dict[str, Any]:
         """Give a command and wait for its answer."""
         self.send(command, **fields)
-        return self.receive()
+        builds = command == "open" and fields.get("backend") in BUILD
+        return self.receive(self._timeout_s + BUILD_S if builds else None)
 
     def close(self) -> None:
         """Close its input, which ends it; kill it where it does not."""
@@ -118,11 +123,11 @@ class Client:
                 if line.strip():
                     self._said.append(line.strip())
 
-    def _ended(self, when: str) -> DeviceError:
+    def _ended(self, when: str, limit_s: float = 0.0) -> DeviceError:
         code = self._process.wait()
         self._listener.join(GRACE_S)
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         if self._expired:
-            how, when = "was killed", f"because it gave no answer in {self._timeout_s:g} s"
+            how, when = "was killed", f"because it gave no answer in {limit_s:g} s"
         last = f": {self._said[-1]}" if self._said else ""
         return DeviceError(f"{self.name}: the worker {how} {when}{last}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.measure.condition import temperature_c, throttles
-from edgeprune.targets.machine import architecture, instruction_sets
+from edgeprune.targets.machine import architecture, instruction_sets, power_mode
 
 CPU = "sys/devices/system/cpu"
 PACKAGES = ("edgeprune", "numpy", "onnxruntime", "openvino", "tensorrt")
@@ -40,7 +40,7 @@ def probe(root: Path = Path("/"), *, machine: str | None = None, affinity: int |
         "throttled": throttles(root),
         "turbo": _turbo(root),
         "smt": {"1": True, "0": False}.get(_read(root / CPU / "smt/active").strip()),
-        "power_mode": _value(_read(root / "var/lib/nvpmodel/status"), "pmode") or None,
+        "power_mode": power_mode(root),
     }
 
 

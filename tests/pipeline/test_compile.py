@@ -2,9 +2,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
+from edgeprune.cache import StageCache
 from edgeprune.data.encoded import Stretch
 from edgeprune.errors import ConfigError, InputError, MissingError, UnknownNameError
 from edgeprune.pipeline.compile import compile_bundle, prepare
@@ -43,7 +45,7 @@ def test_a_backend_the_target_has_not_is_named_with_the_nearest(refused):
 
 def test_a_precision_the_target_does_not_execute_is_refused_with_those_it_does(refused):
     recipe = Recipe(quantize=QuantizePart(precision="bf16"))
-    with pytest.raises(ConfigError, match=r"jetson-orin-nano does not execute bf16 in tensorrt: fp32, int8"):
+    with pytest.raises(ConfigError, match=r"jetson-orin-nano does not execute bf16 in tensorrt: fp16, fp32, int8"):
         refused(recipe, "jetson")
 
 
@@ -129,3 +131,35 @@ def test_a_pretrained_model_brings_what_is_done_to_images_unless_another_is_give
     (model / "preprocessor_config.json").write_text(json.dumps(processor | {"do_pad": True}))
     with pytest.raises(ConfigError, match=r"do_pad cannot be followed: say what is done to images with --preprocess"):
         preprocessing()
+
+
+MLP = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[N,1,8,8] x) => (float[N,10] y) {
+  [flat] f = Flatten(x)
+  [one] a = Gemm<transB=1>(f, v)
+  [relu] r = Relu(a)
+  [two] y = Gemm<transB=1>(r, w)
+}"""
+
+
+def test_an_old_tensorrt_gets_int8_and_beside_it_int4_that_is_unproven(tmp_path):
+    model = onnx.parser.parse_model(MLP)
+    for name, shape in {"v": (32, 64), "w": (10, 32)}.items():
+        drawn = np.random.default_rng(0).normal(0, 0.2, shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(drawn, name))
+    onnx.save(model, tmp_path / "mlp.onnx")
+    recipe = Recipe(
+        model=str(tmp_path / "mlp.onnx"), quantize=QuantizePart(precision="int4"), budgets=Budgets(max_drop=100)
+    )
+    bundle, measured = compile_bundle(
+        recipe, load_target("jetson"), out=tmp_path / "out", cache=StageCache(tmp_path / "cache")
+    )
+    variants = {one.name: one for one in bundle.core.variants}
+    assert list(variants) == ["tensorrt-fp32", "tensorrt-fp16", "tensorrt-int8", "tensorrt-int4"]
+    assert [name for name, one in variants.items() if one.unproven] == ["tensorrt-int4"]
+    opsets = {name: onnx.load(bundle.files(one)["model"]).opset_import[0].version for name, one in variants.items()}
+    assert (opsets["tensorrt-int8"], opsets["tensorrt-int4"]) == (20, 21)
+    assert [layer.precision for layer in variants["tensorrt-int4"].layers] == ["int4", "int4"]
+    assert measured.default == "tensorrt-int8"
+    (told,) = [one for one in measured.measurements if one.unproven]
+    assert told.warnings[0].startswith("unproven: INT4 weights need opset 21")

@@ -28,6 +28,7 @@ def test_what_is_possible_is_taken():
         ({"backends": {}}, "backends: .*at least 1"),
         ({"backends": {"ort": {"precisions": []}}}, r"backends\.ort\.precisions: .*at least 1"),
         ({"backends": {"ort": {"precisions": ["int3"]}}}, "int3"),
+        ({"backends": {"ort": {"precisions": ["fp16"]}}}, "nothing is lowered to fp16 for ort"),
         ({"sources": []}, "sources: .*at least 1"),
         ({"name": "../up"}, "name: .*pattern"),
         ({"channel_alignment": 0}, "channel_alignment"),

@@ -109,6 +109,14 @@ def test_a_worker_that_hangs_is_killed():
         client.ask("open")
 
 
+def test_an_engine_may_take_longer_to_build_than_an_answer():
+    program = "import sys, time; sys.stdin.readline(); time.sleep(1); print('{\"ok\": true}', flush=True)"
+    with Client(Scripted(program), "tensorrt-int8", timeout_s=0.3) as client:
+        assert client.ask("open", backend="tensorrt") == {}
+    with Client(Scripted(program), "ort-int8", timeout_s=0.3) as client, pytest.raises(DeviceError, match=r"in 0\.3 s"):
+        client.ask("open", backend="ort")
+
+
 def test_a_worker_that_talks_without_end_does_not_block_itself():
     program = (
         "import sys\nfor line in sys.stdin:\n"

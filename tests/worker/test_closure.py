@@ -13,7 +13,7 @@ from edgeprune.backends import LOAD
 from edgeprune.meters import METERS
 
 ROOT = Path(__file__).parents[2]
-RUNTIMES = {"onnxruntime", "openvino"}
+RUNTIMES = {"onnxruntime", "openvino", "tensorrt"}
 ENTRIES = ["edgeprune.worker.__main__", *(name.partition(":")[0] for name in (*LOAD.values(), *METERS.values()))]
 
 

@@ -22,6 +22,8 @@ OPSET_LIMITS = (((10, 13), 24), ((10, 9), 22), ((10, 0), 20))
 OLDEST = "10.0"
 """The first that has strong typing and INT4; JetPack 6.0 and older hold less."""
 
+OPSET_RULE = "opset"
+
 REFUSED = {"MatMulInteger", "ConvInteger", "MatMulNBits", "QGemm"}
 REFUSED_KINDS = ("QLinear", "DynamicQuantize")
 RECURRENT = {"LSTM": 3, "GRU": 2, "RNN": 1}
@@ -69,7 +71,7 @@ def _opset(version: int, tensorrt: str) -> Iterator[Violation]:
     limit = newest_opset(tensorrt)
     if version > limit:
         text = f"opset {version}; TensorRT {tensorrt} parses up to {limit}: export with a lower opset"
-        yield Violation("opset", "", text)
+        yield Violation(OPSET_RULE, "", text)
 
 
 def _operator(node: ir.Node) -> Iterator[str]:
@@ -147,6 +149,39 @@ def _cast(node: ir.Node) -> Iterator[str]:
         yield "a Cast stands in front of DequantizeLinear, which the builder refuses: store the type it reads"
 
 
+def _four_bits(node: ir.Node) -> Iterator[str]:
+    if node.op_type != "DequantizeLinear" or _kind(node) != ir.DataType.INT4 or node.inputs[0] is None:
+        return
+    weight = _constant(node.inputs[0])
+    if weight is None:
+        yield "an activation has 4 bits; only weights can"
+    elif weight.shape[-1:] and weight.shape[-1] % 2:
+        yield f"its last dimension of {weight.shape[-1]} is odd; 4 bits are packed in pairs along it"
+    elif _block(node) and weight.ndim != 2:
+        yield f"blocks of 4 bits in {weight.ndim} dimensions; TensorRT 10 has them in 2 only"
+
+
+def _blocked_axis(node: ir.Node) -> Iterator[str]:
+    rank = _rank(node) if _is_qdq(node) and _block(node) else 0
+    axis = int(node.attributes.get_int("axis", 1)) if rank else 0
+    if rank and (axis + rank if axis < 0 else axis) < rank - 2:
+        yield f"blocks along axis {axis}; they must lie along one of the last two"
+
+
+def _four_bit_convolution(node: ir.Node) -> Iterator[str]:
+    sources = [value.producer() if value is not None else None for value in node.inputs[:2]]
+    if node.op_type not in WEIGHT_AXIS or any(one is None or one.op_type != "DequantizeLinear" for one in sources):
+        return
+    data, weight = sources
+    if (
+        data is not None
+        and weight is not None
+        and _kind(weight) == ir.DataType.INT4
+        and _kind(data) == ir.DataType.INT8
+    ):
+        yield "4-bit weights meet 8-bit activations, on which NVIDIA's compiler fails: give it 8-bit weights"
+
+
 RULES: dict[str, Callable[[ir.Node], Iterator[str]]] = {
     "operator": _operator,
     "recurrent": _recurrent,
@@ -158,11 +193,19 @@ RULES: dict[str, Callable[[ir.Node], Iterator[str]]] = {
     "weight-axis": _weight_axis,
     "positive-scale": _positive,
     "no-cast": _cast,
+    "four-bits": _four_bits,
+    "blocked-axis": _blocked_axis,
+    "four-bit-convolution": _four_bit_convolution,
 }
 
 
 def _is_qdq(node: ir.Node) -> bool:
     return node.op_type in {"QuantizeLinear", "DequantizeLinear"}
+
+
+def _block(node: ir.Node) -> int:
+    """How many numbers share a scale; 0 where all of a channel or tensor do."""
+    return int(node.attributes.get_int("block_size", 0))
 
 
 def _constant(value: ir.Value) -> NDArray[np.generic] | None:

@@ -16,9 +16,12 @@ SIZES = (128, 64, 32, 16)
 
 
 def block_size(layer: WeightedLayer) -> int | None:
-    """The largest that divides the layer's inputs; None where there is none."""
+    """The largest that divides the layer's inputs into two blocks or more; None where there is none.
+
+    A single block is a scale per channel, for which TensorRT has no kernel: its compiler dequantizes at every call.
+    """
     inputs = layer.weight_shape[1 - layer.axis]
-    return next((size for size in SIZES if inputs % size == 0), None)
+    return next((size for size in SIZES if inputs % size == 0 and inputs > size), None)
 
 
 def quantize_blocks(graph: ir.Graph, layer: WeightedLayer) -> None:

@@ -9,12 +9,10 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from edgeprune.backends.tensorrt.lint import newest_opset, tensorrt_version
 from edgeprune.graph.fusion import LayerOnLastDimension, LookupInTurn, SumBeforeNormalization
 from edgeprune.graph.layers import PRODUCTS, WeightedLayer, as_layer
 from edgeprune.quantize.affine import asymmetric, balanced, centred, symmetric
 from edgeprune.quantize.emission.blocks import SIZES, block_size
-from edgeprune.quantize.emission.packing import OPSET
 from edgeprune.quantize.emission.placement import ACTIVATIONS, MOVES
 from edgeprune.quantize.spec import LIMITS, LayerQuant, QParams, QuantPlan, Range
 from edgeprune.targets.target import Target
@@ -124,9 +122,6 @@ def _too_old(backend: str, target: Target) -> str:
     version = target.backends[backend].version if backend in target.backends else None
     if backend == "ort" and version is not None and _numbers(version) < _numbers(CASTS_FOUR_BITS):
         return f"ONNX Runtime {version} has no INT4 before {CASTS_FOUR_BITS}"
-    if backend == "tensorrt" and newest_opset(tensorrt_version(target)) < OPSET:
-        version = tensorrt_version(target)
-        return f"TensorRT {version} parses opsets up to {newest_opset(version)}, INT4 needs {OPSET}"
     return ""
 
 
@@ -161,6 +156,10 @@ def _needs_eight_bits(layer: WeightedLayer, flavour: Flavour) -> str:
         return f"this runtime has no {layer.op} with 4-bit weights"
     if flavour.four_bits[layer.op] == "blocks" and block_size(layer) is None:
         return f"{layer.weight_shape[1 - layer.axis]} inputs divide into no blocks of {SIZES[-1]} or more"
+    if flavour.four_bits[layer.op] == "blocks" and layer.weight_shape[layer.axis] == 1:
+        return "it has one output, for which NVIDIA's compiler has no 4-bit kernel"
+    if flavour.four_bits[layer.op] == "blocks" and layer.weight_shape[-1] % 2:
+        return f"4 bits are packed in pairs along the last dimension, which is {layer.weight_shape[-1]}"
     return ""
 
 

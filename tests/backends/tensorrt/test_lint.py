@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from ml_dtypes import int4
 
 from edgeprune.backends.tensorrt.lint import RULES, lint, oldest_for
 from edgeprune.targets.load import load_target
 
-JETSON = load_target("jetson")
+JETSON, THOR = load_target("jetson"), load_target("jetson-thor")  # one parses opsets up to 20, one up to 24
 INT8, FLOAT = np.int8, np.float32
 
 QDQ = """g (float[1,4,8,8] x) => (float[1,4,8,8] y) {
@@ -54,6 +55,32 @@ BROKEN = {
         }""",
         {"w": np.ones((2, 20, 3), FLOAT), "r": np.ones((2, 20, 5), FLOAT)},
     ),
+    "four-bits": (
+        """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[b,4] x) => (float[b,3] y) {
+          [k] k = DequantizeLinear<axis=0>(w, s)
+          [fc] y = MatMul(x, k)
+        }""",
+        {"w": np.ones((4, 3), int4), "s": np.ones(4, FLOAT)},
+    ),
+    "blocked-axis": (
+        """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[b,4,2,2] x) => (float[b,4,2,2] y) {
+          [k] k = DequantizeLinear<axis=0, block_size=2>(w, s)
+          [add] y = Add(x, k)
+        }""",
+        {"w": np.ones((4, 4, 2, 2), INT8), "s": np.ones((2, 4, 2, 2), FLOAT)},
+    ),
+    "four-bit-convolution": (
+        """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[1,4,8,8] x) => (float[1,4,7,7] y) {
+          [q] q = QuantizeLinear(x, a, z)
+          [d] d = DequantizeLinear(q, a, z)
+          [k] k = DequantizeLinear<axis=0>(w, s)
+          [conv] y = Conv(d, k)
+        }""",
+        {"a": FLOAT(0.1), "z": INT8(0), "w": np.ones((4, 4, 2, 2), int4), "s": np.ones(4, FLOAT)},
+    ),
     "operator": (
         """g (float[4] x) => (float[4] y) {
           [dynamic] q, s, z = DynamicQuantizeLinear(x)
@@ -83,7 +110,7 @@ def test_the_form_for_x86_is_refused_at_every_quantized_value(unsigned_model):
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_each_rule_finds_its_breach_and_no_other_rule_does(write_onnx, rule):
     text, arrays = BROKEN[rule]
-    assert set(rules(write_onnx(text, **arrays))) == {rule}
+    assert set(rules(write_onnx(text, **arrays), THOR)) == {rule}
 
 
 @pytest.mark.parametrize(("op", "axis"), [("Conv", 0), ("ConvTranspose", 1), ("Conv", -4)])
@@ -167,3 +194,21 @@ def test_a_quantized_operator_of_onnx_runtime_is_refused(tmp_path, unsigned_mode
     model = onnx.load(options.optimized_model_filepath)
     assert any(node.op_type == "QLinearConv" for node in model.graph.node)
     assert "operator" in rules(tmp_path / "optimized.onnx")
+
+
+@pytest.mark.parametrize(
+    ("shape", "block", "axis", "said"),
+    [((4, 6, 2), 2, 1, "in 3 dimensions"), ((3, 2), 0, 0, None), ((8, 2), 4, 0, None), ((8, 3), 4, 0, "is odd")],
+)
+def test_four_bits_come_in_pairs_and_in_blocks_of_two_dimensions(write_onnx, shape, block, axis, said):
+    scales = (
+        [size // block if block and i == axis else size for i, size in enumerate(shape)] if block else [shape[axis]]
+    )
+    form = f"axis={axis}" + (f", block_size={block}" if block else "")
+    sizes = ",".join(map(str, shape))
+    text = f"""<ir_version: 10, opset_import: ["" : 21]> g (float[{sizes}] x) => (float[{sizes}] y) {{
+      [k] k = DequantizeLinear<{form}>(w, s)
+      [add] y = Add(x, k)
+    }}"""
+    found = lint(write_onnx(text, w=np.ones(shape, int4), s=np.ones(scales, FLOAT)), THOR)
+    assert [said in one.text for one in found] == ([True] if said else [])

@@ -187,31 +187,33 @@ def test_tensorrt_multiplies_by_four_bits_in_blocks_and_by_eight_in_convolutions
     (restore,) = model.graph.initializers["w3"].consumers()
     assert (restore.op_type, restore.attributes.get_int("block_size"), restore.attributes.get_int("axis")) == (
         "DequantizeLinear",
-        64,
+        32,
         1,
     )
-    assert model.graph.initializers["w3/scale"].shape == (5, 1)
+    assert model.graph.initializers["w3/scale"].shape == (5, 2)
     exact = run(subject.model, subject.x, tmp_path)
     assert snr_db(exact, run(model, subject.x, tmp_path, options={"graph_optimization": "disable"})) > 12
 
 
 def test_a_runtime_that_is_too_old_gets_eight_bits_and_the_reason(subject):
-    jetson = load_target("jetson-orin-nano")
-    old = jetson.model_copy(update={"backends": {"ort": BackendUse(precisions=("fp32", "int8"), version="1.19.2")}})
-    for backend, target, told in (("tensorrt", jetson, "opsets up to 20"), ("ort", old, "no INT4 before 1.23")):
-        flavour = flavour_for(backend, target)
-        layers = fitted(plan(subject), subject.model, flavour).layers.values()
-        assert {layer.precision for layer in layers} == {"int8"}
-        assert all(told in layer.reason for layer in layers)
-        model = emit(subject.model, plan(subject), subject.ranges, flavour)
-        assert model.opset_imports[""] == 20
+    old = {"ort": BackendUse(precisions=("fp32", "int8"), version="1.19.2")}
+    flavour = flavour_for("ort", load_target("jetson-orin-nano").model_copy(update={"backends": old}))
+    layers = fitted(plan(subject), subject.model, flavour).layers.values()
+    assert {layer.precision for layer in layers} == {"int8"}
+    assert all("no INT4 before 1.23" in layer.reason for layer in layers)
+    model = emit(subject.model, plan(subject), subject.ranges, flavour)
+    assert model.opset_imports[""] == 20
 
 
-def test_a_layer_whose_inputs_divide_into_no_block_keeps_eight_bits(parse):
-    model = parse("(float[N, 20] x) => (float[N, 3] y) { y = MatMul(x, w) }", w=np.ones((20, 3), np.float32))
+@pytest.mark.parametrize(
+    ("shape", "why"), [((20, 3), "20 inputs"), ((16, 4), "16 inputs"), ((32, 3), "in pairs"), ((32, 1), "one output")]
+)
+def test_a_layer_that_tensorrt_has_no_4_bit_kernel_for_keeps_eight_bits(parse, shape, why):
+    text = f"(float[N, {shape[0]}] x) => (float[N, {shape[1]}] y) {{ y = MatMul(x, w) }}"
+    model = parse(text, w=np.ones(shape, np.float32))
     chosen = fitted(uniform_plan(model, "int4"), model, flavour_for("tensorrt", load_target("jetson-thor")))
     assert chosen.layers["w"].precision == "int8"
-    assert "20 inputs" in chosen.layers["w"].reason
+    assert why in chosen.layers["w"].reason
 
 
 def test_tables_and_recurrent_weights_are_stored_in_four_bits_too(parse, tmp_path):
