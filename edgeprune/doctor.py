@@ -29,7 +29,10 @@ EXTRAS = {
 }
 """What each extra of pyproject.toml installs; a runtime's extra has the runtime's name."""
 SHARED_FOLDERS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn")
+    "onnxruntime": (
+        *("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
+        *("onnxruntime-training", "onnxruntime-rocm", "onnxruntime-migraphx", "onnxruntime-cann", "onnxruntime-azure"),
+    ),
 }
 """Distributions that unpack into one and the same folder, so that the last one installed wins."""
 COMPILE_PYTHON = (3, 11)
@@ -61,6 +64,11 @@ class TargetReport:
     measure: Ability
     energy: str
     """The sensor, or why there is none."""
+
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """To compile, run and measure."""
+        return (self.compile, *self.run.values(), self.measure)
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def examine(
     versions = {package: version(package) for packages in EXTRAS.values() for package in packages}
     lacks = _lacks(version)
     reports = [_report(load_target(name), lacks, python, meter) for name in target_names()]
-    return Diagnosis(".".join(map(str, python)), versions, tuple(reports), tuple(_overwritten(version)), _data(environ))
+    return Diagnosis(".".join(map(str, python)), versions, tuple(reports), tuple(overwritten(version)), _data(environ))
 
 
 def check(target: Target) -> TargetReport:
@@ -118,7 +126,9 @@ def _report(
     run = {name: _run(name, lacks) for name in target.backends}
     ready = [name for name, ability in run.items() if ability.able]
     if not target.local:
-        measure = Ability("another machine", "compile there with --target cpu")
+        measure = Ability(
+            "another machine", f"name a {target.name} in lab.yaml, then `edgeprune lab collect BUNDLE` measures there"
+        )
     elif not ready:
         measure = Ability("no runtime of it is installed", next(iter(run.values())).remedy)
     else:
@@ -152,7 +162,8 @@ def _energy(target: Target, meter: Callable[[Sequence[str]], Meter]) -> str:
         return f"unavailable: {error}"
 
 
-def _overwritten(version: Callable[[str], str | None]) -> Iterable[str]:
+def overwritten(version: Callable[[str], str | None]) -> Iterable[str]:
+    """Packages that are installed over each other, by a function that gives the version of a package."""
     for folder, packages in SHARED_FOLDERS.items():
         here = [package for package in packages if version(package) is not None]
         if len(here) > 1:

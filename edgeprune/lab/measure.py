@@ -16,7 +16,7 @@ from edgeprune.bundle import CORE, Bundle, Variant
 from edgeprune.choose import choose_default
 from edgeprune.errors import DeviceError, EdgePruneError
 from edgeprune.lab.inventory import Instance
-from edgeprune.pipeline.measure import evaluation, same_splits
+from edgeprune.pipeline.measure import evaluation, first_of, same_splits
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import Recipe, read_yaml, validated
@@ -189,17 +189,7 @@ class EvaluationSet:
     def __init__(self, bundle: Bundle, count: int, data: str | None = None, metric: str | None = None) -> None:
         part = located_data(bundle, data).model_copy(update={"metric": located_metric(bundle, metric)})
         splits = same_splits(bundle, part)
-        rows, digests = splits.rows["report"], splits.digests["report"]
-        left_out = splits.left_out.get("report", frozenset())
-        kept = [row for row in range(len(digests) + len(left_out)) if row not in left_out][:count]
-        stop = rows.start + kept[-1] + 1
-        first = replace(
-            splits,
-            rows={**splits.rows, "report": rows.model_copy(update={"stop": stop})},
-            digests={**splits.digests, "report": digests[: len(kept)]},
-            left_out={**splits.left_out, "report": frozenset(row for row in left_out if row <= kept[-1])},
-        )
-        whole = evaluation(bundle, first, "report")
+        whole = evaluation(bundle, first_of(splits, "report", count), "report")
         self._folder = tempfile.TemporaryDirectory(prefix="edgeprune-eval-")
         self._parts = []
         for number, feeds in enumerate(whole.batches()):

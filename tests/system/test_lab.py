@@ -202,26 +202,6 @@ def test_a_host_that_is_cut_off_midway_is_a_row_and_the_others_are_measured(bund
     assert set(states.values()) == {"measured"}
 
 
-@pytest.fixture(scope="module")
-def emulated_root() -> Path:
-    """A Debian for aarch64, made once by .ci/emulated-device."""
-    root = Path(os.environ.get("EDGEPRUNE_EMULATED", ROOT / "build" / "emulated-device"))
-    needed = {"debootstrap": "debootstrap", "qemu-aarch64-static": "qemu-user-static"}
-    missing = [
-        package
-        for program, package in needed.items()
-        if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None
-    ]
-    if missing:
-        pytest.skip(f"no emulated device: apt-get install {' '.join(missing)}")
-    if os.getuid():
-        pytest.skip("no emulated device: only root can make a file system with devices in it")
-    made = subprocess.run([ROOT / ".ci" / "emulated-device", root], capture_output=True, text=True, check=False)
-    if made.returncode:
-        pytest.skip(f"no emulated device: {made.stderr.strip().splitlines()[-1]}")
-    return root
-
-
 def test_an_emulated_board_answers_as_this_machine_does_and_no_time_of_it_is_reported(emulated_root, tmp_path):
     folder = emulated_root / "lab"
     shutil.rmtree(folder, ignore_errors=True)
