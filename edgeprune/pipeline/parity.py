@@ -129,7 +129,8 @@ class _Gate:
         yield from self._refused()
         if self._graph is not None:
             graph, file = read_onnx(self._graph), read_onnx(self._files["model"])
-            first = departure.first_departing(departure.in_file(graph, file, self._layers, self._few))
+            narrow = {layer.name for layer in self._variant.layers if layer.weight_bits < 8}
+            first = departure.first_departing(departure.in_file(graph, file, self._layers, self._few), narrow)
             worst = min(parity.file, key=lambda one: one.snr_db)
             if first is not None or worst.snr_db < FILE_DB.get(precision, QUANTIZED_FILE_DB):
                 yield f"its file says something else than the float graph: {_where(first, worst)}"

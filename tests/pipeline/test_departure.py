@@ -25,6 +25,13 @@ def test_rounding_that_adds_up_is_no_fault():
     assert first_departing(signals(35, 28, 22, 15, 9, 4, 1)) is None
 
 
+def test_of_four_bits_less_is_expected():
+    found = signals(35, 8)
+    assert first_departing(found) == found[1]
+    assert first_departing(found, {"layer1"}) is None
+    assert first_departing(signals(35, 2), {"layer1"})
+
+
 def test_what_follows_a_fault_is_not_the_first():
     found = first_departing(signals(35, 1, -3, -20))
     assert found is not None

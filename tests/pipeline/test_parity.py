@@ -167,9 +167,7 @@ def test_an_unsigned_zero_point_for_a_runtime_that_is_not_here_is_caught_by_its_
         quantize = next(node for node in model.graph.node if node.op_type == "QuantizeLinear")
         where.append(quantize.name)
         change(model, quantize.input[2], lambda zero: zero.astype(np.uint8))
-        for value in model.graph.value_info:
-            if value.name == quantize.output[0]:
-                value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+        del model.graph.value_info[:]  # the types are another now
 
     fault = held(altered(bundles["jetson"], tmp_path / "b", "tensorrt-int8", alter))["tensorrt-int8"].fault
     assert "UINT8 is read as INT8 without an error" in fault
