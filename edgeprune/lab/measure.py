@@ -20,7 +20,8 @@ from edgeprune.pipeline.measure import evaluation, first_of, same_splits
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import Recipe, read_yaml, validated
-from edgeprune.results import EMULATED, SIMULATED, Accuracy, Energy, Measured, Measurement, read_measured
+from edgeprune.report.contents import measured_of
+from edgeprune.results import EMULATED, SIMULATED, Accuracy, Energy, Measured, Measurement
 from edgeprune.targets.target import Target
 from edgeprune.transport.transport import Transport
 from edgeprune.worker.client import Client
@@ -164,9 +165,8 @@ def _told(instance: Instance, record: Measurement, checked: Checked) -> Measurem
 
 def _judged_by_host(bundle: Bundle, records: Sequence[Measurement]) -> list[Measurement]:
     """With the accuracy on the splits that the device has not answered, where the host has measured the bundle."""
-    if not bundle.measured_path.is_file():
+    if (measured := measured_of(bundle)) is None:
         return list(records)
-    measured = read_measured(bundle.measured_path)
     known = {one.variant: one.accuracy for one in (measured.baseline, *measured.measurements)}
     told = []
     for record in records:
