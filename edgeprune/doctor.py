@@ -126,9 +126,7 @@ def _report(
     run = {name: _run(name, lacks) for name in target.backends}
     ready = [name for name, ability in run.items() if ability.able]
     if not target.local:
-        measure = Ability(
-            "another machine", f"name a {target.name} in lab.yaml, then `edgeprune lab collect BUNDLE` measures there"
-        )
+        measure = Ability("another machine", "name one in lab.yaml; `edgeprune lab collect BUNDLE` measures there")
     elif not ready:
         measure = Ability("no runtime of it is installed", next(iter(run.values())).remedy)
     else:
