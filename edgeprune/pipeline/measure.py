@@ -16,6 +16,7 @@ from edgeprune.choose import choose_default
 from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
+from edgeprune.doctor import installed, overwritten
 from edgeprune.errors import DataError
 from edgeprune.latency_table import FILE
 from edgeprune.pipeline.foretold import check_table, with_predictions
@@ -77,6 +78,8 @@ def measure_bundle(
     the baseline and the default.
     """
     settings = settings or Settings()
+    for warning in overwritten(installed):  # then nobody knows which runtime it is that is measured
+        progress.say(f"warning: {warning}")
     recipe = validated(Recipe, bundle.core.recipe, str(bundle.root / CORE))
     part = located_data(bundle, data).model_copy(update={"metric": located_metric(bundle, metric)})
     target = read_yaml(bundle.root / "target.yaml", Target)
