@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from pydantic import ConfigDict, ValidationError
 
@@ -238,15 +238,20 @@ def _pickle_in(path: Path) -> str:
     try:
         if path.suffix == ".npy":
             with path.open("rb") as file:
-                return "it" if OBJECTS in file.read(HEADER_BYTES) else ""
+                return "it" if _holds_objects(file) else ""
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
                 with archive.open(member) as file:
-                    if OBJECTS in file.read(HEADER_BYTES) or not member.endswith(".npy"):
+                    if _holds_objects(file) or not member.endswith(".npy"):
                         return member
     except zipfile.BadZipFile as error:
         raise CorruptError(f"{path}: no .npz file: compile again") from error
     return ""
+
+
+def _holds_objects(array: IO[bytes]) -> bool:
+    """Whether an `.npy` file is of objects; its head is one line."""
+    return OBJECTS in array.read(HEADER_BYTES).partition(b"\n")[0]
 
 
 def _files(root: Path) -> list[Path]:
