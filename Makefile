@@ -13,7 +13,7 @@ override MODELS := cnn-digits lenet5-digits resnet20-digits resnet20-given resne
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help compile bench table test test-system check format clean
+.PHONY: help compile bench table variants test test-system check format clean
 
 help:  ## List the targets
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / { printf "  %-13s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: $(READY)  ## Compile and measure six models into bench_results/, or MODEL
 
 table: $(READY)  ## Compile every model on every data set for every target, untrained, into docs/table.md
 	$(BIN)/python benchmarks/compile_table.py --out docs/table.md
+
+variants: $(READY)  ## What is in each variant of every model for every target, untrained, into docs/variants.md
+	$(BIN)/python benchmarks/variant_table.py --out docs/variants.md
 
 test: $(READY)  ## The tests: no network, no accelerator
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not system and not device and not network"

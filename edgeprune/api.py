@@ -16,7 +16,7 @@ from edgeprune.errors import ConfigError, EdgePruneError, InputError, MissingErr
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import QUANTIZED, WHILE_TRAINING, Recipe, read_yaml, validated
 from edgeprune.registry import resolve
-from edgeprune.results import Measured, read_measured
+from edgeprune.results import Measured
 from edgeprune.shipped import find
 from edgeprune.targets.load import load_target
 from edgeprune.targets.target import Target
@@ -380,9 +380,10 @@ def _read(recipe: str | Path) -> Recipe:
 
 
 def _default(bundle: Bundle) -> str:
-    if not bundle.measured_path.is_file():
+    from edgeprune.report.contents import measured_of  # imports what draws tables
+
+    if (measured := measured_of(bundle)) is None:
         raise InputError(f"{bundle.root}: not measured yet: name a variant, or run `edgeprune bench {bundle.root}`")
-    measured = read_measured(bundle.measured_path)
     if measured.default is None:
         raise InputError(f"{bundle.root}: has no default variant ({measured.default_reason}): name one")
     return measured.default

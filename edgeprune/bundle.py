@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from pydantic import ConfigDict, ValidationError
 
@@ -27,6 +28,11 @@ PLAN = "plan.yaml"
 PLACES = "places.json"
 OUTSIDE = frozenset({CORE, MEASURED, REPORT, PLACES})
 """What is in a bundle and not hashed in its core."""
+
+PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth"})
+ARRAYS = frozenset({".npz", ".npy"})
+OBJECTS, HEADER_BYTES = b"|O'", 1024
+"""What the head of an `.npy` file says of an array of objects, which is a pickle."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,9 @@ def open_bundle(root: Path, *, only: Collection[str] | None = None) -> Bundle:
         raise CorruptError(f"{path}: damaged ({type(error).__name__}): compile again") from error
     named = {file for variant in (core.baseline, *core.variants) for file in variant.files.values()}
     every = named | set(core.sha256)
+    inside = root.resolve()
     for name in sorted(every if only is None else every & set(only)):
+        _check_place(root, name, inside)
         _check_file(root, name, core.sha256)
     return Bundle(root, core, hashlib.sha256(content).hexdigest())
 
@@ -205,16 +213,47 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_file(root: Path, name: str, hashes: Mapping[str, str]) -> None:
+def _check_place(root: Path, name: str, inside: Path) -> None:
+    """Before anything of it is read. A link is refused wherever it stands in the path."""
     pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts or (root / name).is_symlink():
+    if pure.is_absolute() or ".." in pure.parts or (root / name).resolve() != inside / name:
         raise CorruptError(f"{root / CORE}: {name!r} points outside the bundle: refused")
+
+
+def _check_file(root: Path, name: str, hashes: Mapping[str, str]) -> None:
     if name not in hashes:
         raise CorruptError(f"{root / CORE}: {name!r} is used but not hashed: compile again")
     if not (root / name).is_file():
         raise CorruptError(f"{root / name}: missing: compile again")
     if sha256_of(root / name) != hashes[name]:
         raise CorruptError(f"{root / name}: not the file that was bundled (its hash differs): compile again")
+    if pickled := _pickle_in(root / name):
+        raise CorruptError(f"{root / name}: {pickled} is a pickle, which runs code when it is read: refused")
+
+
+def _pickle_in(path: Path) -> str:
+    """What in a file torch or NumPy would unpickle: all of it, or an array of objects."""
+    if path.suffix in PICKLES:
+        return "it"
+    if path.suffix not in ARRAYS:
+        return ""
+    try:
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                return "it" if _holds_objects(file) else ""
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as file:
+                    if _holds_objects(file) or not member.endswith(".npy"):
+                        return member
+    except zipfile.BadZipFile as error:
+        raise CorruptError(f"{path}: no .npz file: compile again") from error
+    return ""
+
+
+def _holds_objects(array: IO[bytes]) -> bool:
+    """Whether an `.npy` file is of objects; its head is one line."""
+    return OBJECTS in array.read(HEADER_BYTES).partition(b"\n")[0]
 
 
 def _files(root: Path) -> list[Path]:

@@ -63,6 +63,8 @@ def shortfalls(one: Measurement, budgets: Budgets) -> list[Shortfall]:
     One that is unproven meets none before its device has run it.
     """
     found = [Shortfall(f"is unproven ({one.unproven})", math.inf)] if one.unproven else []
+    if one.parity is not None and one.parity.fault:
+        found.append(Shortfall(one.parity.fault, math.inf))
     judged = next((accuracy for accuracy in one.accuracy if accuracy.split == "select"), None)
     if judged is not None and judged.drop is not None:
         lost = 100 * judged.drop.estimate
@@ -87,8 +89,9 @@ def shortfalls(one: Measurement, budgets: Budgets) -> list[Shortfall]:
 def verdict(measured: Measured, budgets: Budgets, precision: str, *, allow_fallback: bool) -> EdgePruneError | None:
     """What ends the command with another exit code than 0, if anything.
 
-    A device that failed comes first, then runtimes that are all missing, a fallback, a budget. Only variants of the
-    precision that was asked for can fall back: the ones above it are shown for comparison.
+    A device that failed comes first, then runtimes that are all missing, a variant that computes something else than
+    the float graph, a fallback, a budget. Only variants of the precision that was asked for can fall back: the ones
+    above it are shown for comparison.
     """
     candidates = _candidates(measured.baseline, measured.measurements)
     for one in candidates:
@@ -96,6 +99,9 @@ def verdict(measured: Measured, budgets: Budgets, precision: str, *, allow_fallb
             return DeviceError(f"{one.variant}: {one.unmeasured}")
     if all(one.unmeasured and not one.accuracy for one in candidates):
         return MissingError(f"{candidates[0].variant}: {candidates[0].unmeasured}")
+    for one in candidates:
+        if one.parity is not None and one.parity.fault:
+            return BudgetError(f"{one.variant}: {one.parity.fault}")
     for one in measured.measurements:
         if not allow_fallback and one.precision == precision and (fallen := one.fallbacks):
             first = fallen[0]

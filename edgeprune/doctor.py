@@ -31,7 +31,10 @@ EXTRAS = {
 }
 """What each extra of pyproject.toml installs; a runtime's extra has the runtime's name."""
 SHARED_FOLDERS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn")
+    "onnxruntime": (
+        *("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
+        *("onnxruntime-training", "onnxruntime-rocm", "onnxruntime-migraphx", "onnxruntime-cann", "onnxruntime-azure"),
+    ),
 }
 """Distributions that unpack into one and the same folder, so that the last one installed wins."""
 COMPILE_PYTHON = (3, 11)
@@ -63,6 +66,11 @@ class TargetReport:
     measure: Ability
     energy: str
     """The sensor, or why there is none."""
+
+    @property
+    def abilities(self) -> tuple[Ability, ...]:
+        """To compile, run and measure."""
+        return (self.compile, *self.run.values(), self.measure)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def examine(
     versions = {package: version(package) for packages in EXTRAS.values() for package in packages}
     lacks = _lacks(version)
     reports = [_report(load_target(name), lacks, python, meter) for name in target_names()]
-    return Diagnosis(".".join(map(str, python)), versions, tuple(reports), tuple(_overwritten(version)), _data(environ))
+    return Diagnosis(".".join(map(str, python)), versions, tuple(reports), tuple(overwritten(version)), _data(environ))
 
 
 def check(target: Target) -> TargetReport:
@@ -120,7 +128,7 @@ def _report(
     run = {name: _run(name, lacks) for name in target.backends}
     ready = [name for name, ability in run.items() if ability.able]
     if not target.local:
-        measure = Ability("another machine", "compile there with --target cpu")
+        measure = Ability("another machine", "name one in lab.yaml; `edgeprune lab collect BUNDLE` measures there")
     elif not ready:
         measure = Ability("no runtime of it is installed", next(iter(run.values())).remedy)
     else:
@@ -154,7 +162,8 @@ def _energy(target: Target, meter: Callable[[Sequence[str]], Meter]) -> str:
         return f"unavailable: {error}"
 
 
-def _overwritten(version: Callable[[str], str | None]) -> Iterable[str]:
+def overwritten(version: Callable[[str], str | None]) -> Iterable[str]:
+    """Packages that are installed over each other, by a function that gives the version of a package."""
     for folder, packages in SHARED_FOLDERS.items():
         here = [package for package in packages if version(package) is not None]
         if len(here) > 1:

@@ -127,6 +127,37 @@ class Foretold:
 
 
 @dataclass(frozen=True)
+class Distance:
+    """How far an output is from what it is held against, over some samples."""
+
+    output: str
+    largest: float
+    """The largest difference, in parts of the largest number it is held against."""
+    snr_db: float
+    """Signal-to-noise ratio, 300 at most."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What a variant's file says beside what the float graph does, and what its runtime computes beside what it says.
+
+    All on the same real samples.
+    """
+
+    samples: int
+    file: tuple[Distance, ...] = ()
+    """From the float graph's answers to what the file says, computed in float; empty where there is no float graph."""
+    runtime: tuple[Distance, ...] = ()
+    """From there to the runtime's answers; empty where it is not here."""
+    metric: str = ""
+    """The task's first; empty where nothing is labelled."""
+    file_score: float | None = None
+    runtime_score: float | None = None
+    fault: str = ""
+    """What departs, and at which layer first; empty where nothing does."""
+
+
+@dataclass(frozen=True)
 class Measurement:
     """All that was found out about one variant of one bundle."""
 
@@ -171,6 +202,8 @@ class Measurement:
     estimated_joules: float | None = None
     """By what is published of operations (`energy_estimate.py`), never measured; None where the graph is not known."""
     layers: tuple[Layer, ...] = ()
+    parity: Parity | None = None
+    """Whether it computes what the float graph does; None where that was not looked at."""
     warnings: tuple[str, ...] = ()
     """What a reader must know: a busy machine, an unstable warm-up, ..."""
     measured_at: str = ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 import edgeprune
 from edgeprune.api import OPTIONS, chosen_variant, default_out, recipe_with, stage_cache
-from edgeprune.errors import ConfigError, InputError, UnknownNameError
+from edgeprune.errors import ConfigError, CorruptError, InputError, UnknownNameError
 from edgeprune.recipe import Recipe
 from edgeprune.targets.load import load_target
 
@@ -183,3 +184,15 @@ def test_without_a_name_the_default_variant_answers(bundles):
     bundle = edgeprune.open(bundles["cpu"])
     assert chosen_variant(bundle).name in {"ort-fp32", "ort-int8"}
     assert chosen_variant(bundle, "baseline") is bundle.core.baseline
+
+
+def test_a_bundle_edited_by_hand_has_no_default_from_before(bundles, tmp_path):
+    root = shutil.copytree(bundles["cpu"], tmp_path / "edited")
+    core = root / "bundle.json"
+    core.write_text(core.read_text().replace('"seed": 0', '"seed": 1'))
+    with pytest.raises(CorruptError, match=r"measured\.json: of another bundle: run `edgeprune bench"):
+        edgeprune.load(edgeprune.open(root))
+    variant = next((root / "variants").glob("*/model.onnx"))
+    variant.write_bytes(variant.read_bytes() + b"\0")
+    with pytest.raises(CorruptError, match="not the file that was bundled"):
+        edgeprune.open(root)

@@ -1,5 +1,9 @@
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgeprune.bundle import Bundle, Task, Variant, open_bundle, seal
@@ -81,6 +85,75 @@ def test_a_link_in_place_of_a_file_is_refused(bundle: Bundle, tmp_path_factory: 
     place.symlink_to(elsewhere)
     with pytest.raises(CorruptError, match="points outside the bundle"):
         open_bundle(bundle.root)
+
+
+def test_a_link_in_place_of_a_folder_is_refused(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "variants"
+    (bundle.root / "variants").rename(elsewhere)
+    (bundle.root / "variants").symlink_to(elsewhere)
+    with pytest.raises(CorruptError, match="points outside the bundle"):
+        open_bundle(bundle.root)
+
+
+def sealed_again(bundle: Bundle) -> Bundle:
+    return seal(
+        bundle.root, {name: getattr(bundle.core, name) for name in bundle.core.__dataclass_fields__ if name != "sha256"}
+    )
+
+
+def test_a_bundle_behind_a_link_opens(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
+    link = tmp_path_factory.mktemp("links") / "bundle"
+    link.symlink_to(bundle.root)
+    assert open_bundle(link).sha256 == bundle.sha256
+
+
+class Runs:
+    """What a pickle can do to who reads it."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('unpickled')",))
+
+
+@pytest.mark.parametrize("name", ["weights.pkl", "weights.pt", "samples.npz", "samples.npy"])
+def test_a_pickle_is_refused_however_it_is_wrapped(bundle: Bundle, name: str):
+    path = bundle.root / name
+    if name == "samples.npz":
+        np.savez(path, x=np.zeros(3), y=np.array([Runs()], object))
+    elif name == "samples.npy":
+        np.save(path, np.array([Runs()], object), allow_pickle=True)
+    else:
+        path.write_bytes(pickle.dumps(Runs()))
+    with pytest.raises(CorruptError, match=rf"{name}: .*is a pickle, which runs code when it is read: refused"):
+        sealed_again(bundle)
+
+
+def test_arrays_of_numbers_are_no_pickles(bundle: Bundle):
+    np.savez(bundle.root / "samples.npz", x=np.frombuffer(b"'descr': '|O'" * 5, np.uint8), words=np.array(["a", "b"]))
+    assert "samples.npz" in sealed_again(bundle).core.sha256
+
+
+def test_what_calls_itself_an_archive_and_is_none_is_damaged(bundle: Bundle):
+    (bundle.root / "samples.npz").write_bytes(b"not one")
+    with pytest.raises(CorruptError, match=r"samples\.npz: no \.npz file"):
+        sealed_again(bundle)
+
+
+def test_a_number_edited_by_hand_changes_the_hash_that_its_measurements_name(bundle: Bundle):
+    text = (bundle.root / "bundle.json").read_text()
+    (bundle.root / "bundle.json").write_text(text.replace('"seed": 0', '"seed": 1'))
+    assert open_bundle(bundle.root).sha256 != bundle.sha256
+
+
+def test_a_bundle_opens_where_neither_torch_nor_onnx_can_be_imported(bundle: Bundle):
+    code = "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'onnx_ir', 'onnxruntime', 'openvino')));"
+    code += f"import edgeprune; print(edgeprune.open({str(bundle.root)!r}).core.model)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "cnn"), done.stderr
+
+
+def test_opening_takes_little_more_than_hashing_the_files(bundles: dict[str, Path], program):
+    found = program("bundle_open").cost(bundles["cpu"], 11)
+    assert found.more.estimate < 50, found
 
 
 def test_another_schema_is_refused(bundle: Bundle):

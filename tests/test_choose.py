@@ -4,7 +4,7 @@ from edgeprune.choose import choose_default, shortfalls, verdict
 from edgeprune.errors import BudgetError, DeviceError, FallbackError, MissingError
 from edgeprune.metrics import Interval
 from edgeprune.recipe import Budgets
-from edgeprune.results import Accuracy, Foretold, Layer, Measurement
+from edgeprune.results import Accuracy, Foretold, Layer, Measurement, Parity
 
 
 def measured(variant: str, *, ms: float | None = 1.0, lost: float = 0.0, size: int = 1000, **more) -> Measurement:
@@ -80,6 +80,17 @@ def test_where_nothing_was_timed_the_fastest_that_is_foretold_is_the_default():
     assert [shortfall.text for shortfall in shortfalls(one, Budgets(max_latency_ms=1.5))] == [
         "is foretold to take 2.000 ms, 1.5 allowed"
     ]
+
+
+def test_what_computes_something_else_than_the_float_graph_is_no_default_and_fails_before_a_fallback():
+    departs = Parity(64, fault="ort computes something else than its file says: layer 'fc' departs first")
+    fell_back = (Layer("fc", "Gemm", "int8", "fp32", "not fused"),)
+    wrong = measured("ort-int8", ms=0.1, parity=departs, layers=fell_back)
+    chosen = choose_default(BASELINE, [measured("ort-fp32", parity=Parity(64)), wrong], Budgets())
+    assert chosen.default == "ort-fp32"
+    error = verdict(chosen, Budgets(), "int8", allow_fallback=False)
+    assert isinstance(error, BudgetError)
+    assert str(error) == f"ort-int8: {departs.fault}"
 
 
 def test_every_budget_that_is_missed_is_named():

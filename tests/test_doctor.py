@@ -81,6 +81,16 @@ def test_packages_that_overwrite_each_other_are_told():
     assert "pip uninstall onnxruntime onnxruntime-gpu" in warning
 
 
+def test_every_lack_comes_with_what_to_do_about_it():
+    for target in look({"torch"}).targets:
+        for ability in target.abilities:
+            assert ability.able or ability.remedy or ability.reason == "runs on its device only"
+
+
+def test_what_is_measured_elsewhere_says_how():
+    assert "edgeprune lab collect BUNDLE" in report(look(), "rpi5").measure.remedy
+
+
 def test_the_folder_of_data_sets_is_looked_into(tmp_path):
     assert "is not set" in look().data
     (tmp_path / "mnist").mkdir()

@@ -8,22 +8,26 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgeprune.errors import ModelError
-from edgeprune.graph.load import read_onnx
+from edgeprune.graph.load import files_of, read_onnx
+from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
 
 MODEL = "model.onnx"
 
 
 def checked_copy(model_file: Path, out: Path) -> Path:
-    """The file as `out`/model.onnx, byte for byte.
+    """The file as `out`/model.onnx, byte for byte; with its tensors in it where they lie beside it.
 
     Raises ModelError where evidence could not be told apart (nodes without a name of their own) or the batch could not
     be fixed (an input without known rank, or one size for the batch and for another dimension), and whatever reading
     it raises.
     """
-    _check_names(read_onnx(model_file), model_file)
-    copy = out / MODEL
-    shutil.copyfile(model_file, copy)
+    model, copy = read_onnx(model_file), out / MODEL
+    _check_names(model, model_file)
+    if files_of(model_file) == (model_file,):
+        shutil.copyfile(model_file, copy)
+    else:
+        write_onnx(model, copy)
     return copy
 
 

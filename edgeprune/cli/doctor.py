@@ -32,12 +32,14 @@ def doctor(output: Output) -> None:
     for target in found.targets:
         runs = "\n".join(f"{name}: {said(ability)}" for name, ability in target.run.items())
         targets.add_row(target.name, said(target.compile), runs, said(target.measure), target.energy)
-    abilities = [ability for target in found.targets for ability in (target.compile, *target.run.values())]
-    remedies = dict.fromkeys(ability.remedy for ability in abilities if ability.remedy)
+    remedies: dict[str, list[str]] = {}
+    for target in found.targets:
+        for remedy in dict.fromkeys(one.remedy for one in target.abilities if one.remedy):
+            remedies.setdefault(remedy, []).append(target.name)
     versions = ", ".join(f"{name} {version or 'missing'}" for name, version in found.versions.items())
     lines = [
         *(f"warning: {warning}" for warning in found.warnings),
-        *(f"to get what is missing: {remedy}" for remedy in remedies),
+        *(f"to get what is missing for {', '.join(names)}: {remedy}" for remedy, names in remedies.items()),
         f"Python {found.python}: {versions}",
         found.data,
     ]

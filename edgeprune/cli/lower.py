@@ -17,8 +17,9 @@ from edgeprune.cli.output import Output, output_options
 @click.option("--backend", default="ort", show_default=True, metavar="NAME", help="Runtime.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The files.")
 @job_options("precision")
+@click.option("--ir", is_flag=True, help="For OpenVINO: its own format, which opens faster than ONNX.")
 @output_options
-def lower(model: Path, target: str, backend: str, out: Path, precision: str | None, output: Output) -> None:
+def lower(model: Path, target: str, backend: str, out: Path, precision: str | None, ir: bool, output: Output) -> None:
     """Turn an ONNX file into what travels to a device.
 
     It is checked against the rules of the runtime that opens it there, or builds from it. For int8 give a file in
@@ -27,5 +28,5 @@ def lower(model: Path, target: str, backend: str, out: Path, precision: str | No
     from edgeprune.pipeline import single
     from edgeprune.targets.load import load_target
 
-    made = single.lower(model, load_target(target), backend, precision or "fp32", out)
+    made = single.lower(model, load_target(target), backend, precision or "fp32", out, ir=ir)
     output.show(shown(made), *(f"{path}" for path in made.files))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune.doctor import overwritten
 from edgeprune.errors import DeviceError, EdgePruneError, MissingError
 from edgeprune.lab.connect import first_words, held, said, transport
 from edgeprune.lab.inventory import Instance
@@ -76,7 +77,7 @@ def _examined(instance: Instance, way: Transport) -> Health:
         instance.target.name,
         "faulty" if faults else "ready",
         tuple(faults),
-        tuple(_warnings(instance, found)),
+        tuple(_warnings(instance, found, packages)),
         environment["machine"],
         instance.device.emulated or environment["emulated"],
         packages,
@@ -102,8 +103,9 @@ def _faults(instance: Instance, found: dict[str, Any], packages: dict[str, str],
         yield f"{found['free_memory_bytes'] // MB} MB of memory free, {LEAST_MEMORY // MB} are the least: end programs"
 
 
-def _warnings(instance: Instance, found: dict[str, Any]) -> Iterator[str]:
+def _warnings(instance: Instance, found: dict[str, Any], packages: dict[str, str]) -> Iterator[str]:
     environment = found["environment"]
+    yield from overwritten(packages.get)
     if environment["emulated"] and not instance.device.emulated:
         yield "it is emulated, which lab.yaml does not say: its latency is not reported"
     if environment["governor"] not in ("unknown", "performance"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -15,12 +16,15 @@ from edgeprune.lab.inventory import Device, Instance
 from edgeprune.lab.lease import Lease
 from edgeprune.lab.package import write_package
 from edgeprune.lab.place import PlaceTransport
+from edgeprune.targets.target import JETPACK
 from edgeprune.transport.local import LocalTransport
 from edgeprune.transport.simulated import Behaviour, SimulatedTransport
 from edgeprune.transport.ssh import BASE, Host, SshTransport
 from edgeprune.transport.transport import PACKAGE, Transport
 
 OLDEST_PYTHON = (3, 10)
+OLDEST_JETSON_LINUX = 36
+"""That of JetPack 6."""
 FIRST_WORDS = """
 import json, sys
 from importlib import metadata
@@ -30,7 +34,12 @@ for name in ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"):
         found[name] = metadata.version(name)
     except metadata.PackageNotFoundError:
         pass
-print(json.dumps({"python": sys.version_info[:3], "found": found}))
+try:
+    with open("/etc/nv_tegra_release") as file:
+        release = file.readline()
+except OSError:
+    release = ""
+print(json.dumps({"python": sys.version_info[:3], "found": found, "jetson": release}))
 """
 """Runs on any Python 3.8."""
 ANSWER_S = 60.0
@@ -96,7 +105,7 @@ def limited(way: Transport, name: str, seconds: float) -> Iterator[None]:
 def ready(instance: Instance, way: Transport) -> dict[str, str]:
     """Send what a worker imports; say which packages are there, by name.
 
-    Raises MissingError where its Python is too old, or NumPy is not there.
+    Raises MissingError where its JetPack or Python is too old, or NumPy is not there.
     """
     if instance.device.transport == "simulated":
         return {}
@@ -109,6 +118,9 @@ def ready(instance: Instance, way: Transport) -> dict[str, str]:
 def first_words(instance: Instance, way: Transport) -> dict[str, str]:
     """Which packages are there. Raises MissingError as `ready` does."""
     answer = said(instance, way, ["-c", FIRST_WORDS])
+    release = re.match(r"# R(\d+) ", answer.get("jetson", ""))
+    if release is not None and int(release[1]) < OLDEST_JETSON_LINUX:
+        raise MissingError(f"{instance.name}: it runs Jetson Linux {release[1]}. {JETPACK}")
     python = ".".join(map(str, answer["python"]))
     if tuple(answer["python"]) < OLDEST_PYTHON:
         raise MissingError(

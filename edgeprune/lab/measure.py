@@ -16,11 +16,12 @@ from edgeprune.bundle import CORE, Bundle, Variant
 from edgeprune.choose import choose_default
 from edgeprune.errors import DeviceError, EdgePruneError
 from edgeprune.lab.inventory import Instance
-from edgeprune.pipeline.measure import evaluation, same_splits
+from edgeprune.pipeline.measure import evaluation, first_of, same_splits
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import Recipe, read_yaml, validated
-from edgeprune.results import EMULATED, SIMULATED, Accuracy, Energy, Measured, Measurement, read_measured
+from edgeprune.report.contents import measured_of
+from edgeprune.results import EMULATED, SIMULATED, Accuracy, Energy, Measured, Measurement
 from edgeprune.targets.target import Target
 from edgeprune.transport.transport import Transport
 from edgeprune.worker.client import Client
@@ -164,9 +165,8 @@ def _told(instance: Instance, record: Measurement, checked: Checked) -> Measurem
 
 def _judged_by_host(bundle: Bundle, records: Sequence[Measurement]) -> list[Measurement]:
     """With the accuracy on the splits that the device has not answered, where the host has measured the bundle."""
-    if not bundle.measured_path.is_file():
+    if (measured := measured_of(bundle)) is None:
         return list(records)
-    measured = read_measured(bundle.measured_path)
     known = {one.variant: one.accuracy for one in (measured.baseline, *measured.measurements)}
     told = []
     for record in records:
@@ -189,17 +189,7 @@ class EvaluationSet:
     def __init__(self, bundle: Bundle, count: int, data: str | None = None, metric: str | None = None) -> None:
         part = located_data(bundle, data).model_copy(update={"metric": located_metric(bundle, metric)})
         splits = same_splits(bundle, part)
-        rows, digests = splits.rows["report"], splits.digests["report"]
-        left_out = splits.left_out.get("report", frozenset())
-        kept = [row for row in range(len(digests) + len(left_out)) if row not in left_out][:count]
-        stop = rows.start + kept[-1] + 1
-        first = replace(
-            splits,
-            rows={**splits.rows, "report": rows.model_copy(update={"stop": stop})},
-            digests={**splits.digests, "report": digests[: len(kept)]},
-            left_out={**splits.left_out, "report": frozenset(row for row in left_out if row <= kept[-1])},
-        )
-        whole = evaluation(bundle, first, "report")
+        whole = evaluation(bundle, first_of(splits, "report", count), "report")
         self._folder = tempfile.TemporaryDirectory(prefix="edgeprune-eval-")
         self._parts = []
         for number, feeds in enumerate(whole.batches()):

@@ -1,4 +1,4 @@
-"""What a device imports of EdgePrune, in one file: the worker and all it needs, and nothing that it does not."""
+"""What a device imports of EdgePrune, in one file that Python runs (a zipapp): the worker and all it needs, no more."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from edgeprune.meters import METERS
 
 ROOT = Path(__file__).parents[1]
 ENTRIES = ("edgeprune.worker.__main__", "edgeprune.worker.health")
+MAIN = b"from edgeprune.worker.worker import main\n\nmain()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time of every file in it, so that equal sources are equal bytes, which are sent once."""
 
 
 def write_package(path: Path) -> Path:
-    """Write it; Python takes it as a folder on its path."""
+    """Write it; Python takes it as a folder on its path, and `python FILE` is a worker on stdin and stdout."""
     named = [name.partition(":")[0] for table in (LOAD, METERS) for name in table.values()]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(_closure([*ENTRIES, *named])):
             _add(archive, file.relative_to(ROOT.parent).as_posix(), file.read_bytes())
+        _add(archive, "__main__.py", MAIN)
         version = _version()
         told = f"Metadata-Version: 2.1\nName: edgeprune\nVersion: {version}\n"
         _add(archive, f"edgeprune-{version}.dist-info/METADATA", told.encode())

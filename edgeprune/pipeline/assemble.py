@@ -22,6 +22,7 @@ from edgeprune.decisions import PREDICTED, TRIED
 from edgeprune.errors import CorruptError, InputError, OutputError
 from edgeprune.latency_table import FILE
 from edgeprune.pipeline.artifact import MODEL, read_facts
+from edgeprune.pipeline.deploy import snippets, write_snippets
 from edgeprune.pipeline.job import Job, versions
 from edgeprune.pipeline.lowered import VARIANT
 from edgeprune.pipeline.network import PRUNING
@@ -82,7 +83,10 @@ def assemble(job: Job, parts: Parts) -> Stage:
             for name in ("pruned.safetensors", "architecture.json"):
                 shutil.copyfile(parts.network.folder / name, folder / name)
             pruning = json.loads((parts.network.folder / PRUNING).read_bytes())
-        np.savez(folder / "samples.npz", **_samples(job, parts.exported))
+        samples = _samples(job, parts.exported)
+        np.savez(folder / "samples.npz", **samples)
+        runnable = [baseline, *variants] if parts.baseline_is_variant else variants
+        write_snippets(runnable, facts.inputs, facts.outputs, samples, job.target.threads, folder)
         core = {
             "model": recipe["model"],
             "target": job.target.name,
@@ -117,6 +121,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
         "command": _command(job),
         "preprocess": job.splits.preprocess.to_json(),
         "classes": list(job.splits.info.classes),
+        "snippets": snippets(),
     }
     return job.stage("bundle", inputs, work, code=("bundle", "pipeline", "backends", "data"))
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import onnx_ir as ir
 
 from edgeprune.backends import LOAD, LOWER
-from edgeprune.backends.backend import Feeds, Lowered
+from edgeprune.backends.backend import Lowered
 from edgeprune.bench import FLOAT_QDQ
 from edgeprune.bundle import LayerPlan
 from edgeprune.cache import Stage
@@ -23,6 +23,7 @@ from edgeprune.graph.quantized import given_layers
 from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
 from edgeprune.metrics import snr_db
+from edgeprune.pipeline import departure
 from edgeprune.pipeline.artifact import MODEL
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.quantization import Quantization
@@ -72,9 +73,10 @@ def lower_quantized(job: Job, quantization: Quantization, backend: str, precisio
             job.progress.say(f"{backend}-{precision}: {count} of {len(plan.layers)} layers are wider: {reason}")
         write_onnx(quantization.spelled(plan, flavour, precision), source)
         lowered = resolve(LOWER, backend, "backend")(source, job.target, precision, folder)
-        _check_answers(job, source, lowered, backend, precision)
+        layers = _intended(graph, plan, flavour)
+        _check_answers(job, source, lowered, backend, precision, layers)
         source.unlink()
-        _write_variant(folder, lowered, _intended(graph, plan, flavour))
+        _write_variant(folder, lowered, layers)
 
     inputs = {
         "model": quantization.exported,
@@ -93,14 +95,17 @@ def lower_given(job: Job, kept: Stage, backend: str) -> Stage:
     def work(folder: Path) -> None:
         source = kept.folder / MODEL
         lowered = resolve(LOWER, backend, "backend")(source, job.target, "int8", folder)
-        _check_answers(job, source, lowered, backend, "int8")
-        _write_variant(folder, lowered, given_layers(read_onnx(source)))
+        layers = given_layers(read_onnx(source))
+        _check_answers(job, source, lowered, backend, "int8", layers)
+        _write_variant(folder, lowered, layers)
 
     inputs = {"given": kept, "backend": backend, "target": job.target.model_dump(mode="json")}
     return job.stage("lower", inputs, work, code=("graph", "backends"))
 
 
-def _check_answers(job: Job, source: Path, lowered: Lowered, backend: str, precision: str) -> None:
+def _check_answers(
+    job: Job, source: Path, lowered: Lowered, backend: str, precision: str, layers: Sequence[LayerPlan]
+) -> None:
     """Refuse a file from which a runtime that is here computes something else than its Q/DQ pairs say.
 
     Seen: ONNX Runtime 1.31 with scales along a weight's inputs, or a Gemm's bias in other steps than input x weight;
@@ -110,28 +115,26 @@ def _check_answers(job: Job, source: Path, lowered: Lowered, backend: str, preci
         return
     given = feeds(tensor_specs(read_onnx(source).graph.inputs), job.tensors("calibrate", SAMPLES), job.splits.info.name)
     try:
-        found = _answers(lowered.files, lowered.options, backend, given)
+        found = departure.run(lowered.files, lowered.options, backend, given)
     except MissingError:  # the runtime is not here
         return
-    expected = _answers({"model": source}, FLOAT_QDQ, "ort", given)
+    expected = departure.run({"model": source}, FLOAT_QDQ, "ort", given)
     signal = {name: snr_db(expected[name], found[name]) for name in expected}
     worst = min(signal, key=lambda name: signal[name])
     if signal[worst] < LEAST_SIGNAL_DB:
+        names = [layer.name for layer in layers]
+        first = departure.first_departing(
+            departure.in_runtime(read_onnx(source), names, backend, lowered.files, lowered.options, given)
+        )
+        where = f", first in layer '{first.layer}'" if first is not None else ""
         raise ModelError(
-            f"{backend}-{precision}: {backend} computes something else from the file than its Q/DQ pairs say: '{worst}'"
-            f" has a signal-to-noise ratio of {signal[worst]:.1f} dB on {SAMPLES} samples, {LEAST_SIGNAL_DB:g} is the"
-            " least: choose another --backend"
+            f"{backend}-{precision}: {backend} computes something else from the file than its Q/DQ pairs say{where}:"
+            f" '{worst}' has a signal-to-noise ratio of {signal[worst]:.1f} dB on {SAMPLES} samples,"
+            f" {LEAST_SIGNAL_DB:g} is the least: choose another --backend"
         )
 
 
-def _answers(files: Mapping[str, Path], options: Mapping[str, str], backend: str, given: Feeds) -> Feeds:
-    batch = len(next(iter(given.values())))
-    with resolve(LOAD, backend, "runtime")(files, options, threads=1, batch=batch) as runner:
-        found: Feeds = runner.infer(given)
-    return found
-
-
-def _write_variant(folder: Path, lowered: Lowered, layers: Iterable[LayerPlan]) -> None:
+def _write_variant(folder: Path, lowered: Lowered, layers: Sequence[LayerPlan]) -> None:
     record = {
         "files": {role: path.relative_to(folder).as_posix() for role, path in lowered.files.items()},
         "options": lowered.options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -15,11 +16,13 @@ from edgeprune.choose import choose_default
 from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
+from edgeprune.doctor import installed, overwritten
 from edgeprune.errors import DataError
 from edgeprune.latency_table import FILE
 from edgeprune.pipeline.foretold import check_table, with_predictions
 from edgeprune.pipeline.layer_times import with_layer_times
 from edgeprune.pipeline.limits import with_limits
+from edgeprune.pipeline.parity import SAMPLES, with_parity
 from edgeprune.pipeline.peaks import known_peaks, peaks
 from edgeprune.pipeline.places import located_data, located_metric
 from edgeprune.progress import SILENT, Progress
@@ -47,6 +50,7 @@ CODE = (
     "transport",
     "backends",
     "data",
+    "graph",
     "pipeline",
 )
 """What decides a measurement."""
@@ -63,7 +67,9 @@ def measure_bundle(
     layer_times: bool = False,
     progress: Progress = SILENT,
 ) -> Measured:
-    """Measure every variant beside the baseline; leave `measured.json` and `report.html` in the bundle.
+    """Measure every variant beside the baseline and hold it against the float graph (`pipeline.parity`).
+
+    `measured.json` and `report.html` are left in the bundle.
 
     `data` and `metric` say where the user's own lie now, if not where they were. A measurement is found again only for
     this very bundle in this very environment. Raises DataError where the data at hand are not those that the bundle was
@@ -72,6 +78,8 @@ def measure_bundle(
     the baseline and the default.
     """
     settings = settings or Settings()
+    for warning in overwritten(installed):  # then nobody knows which runtime it is that is measured
+        progress.say(f"warning: {warning}")
     recipe = validated(Recipe, bundle.core.recipe, str(bundle.root / CORE))
     part = located_data(bundle, data).model_copy(update={"metric": located_metric(bundle, metric)})
     target = read_yaml(bundle.root / "target.yaml", Target)
@@ -80,9 +88,10 @@ def measure_bundle(
         splits = same_splits(bundle, part)
         chosen = [evaluation(bundle, splits, name) for name in splits.reported]
         baseline, measured = measure(bundle, target, chosen, settings, transport=LocalTransport(), progress=progress)
-        found = list(measured)
+        judging = evaluation(bundle, first_of(splits, splits.reported[0], SAMPLES), splits.reported[0])
+        baseline, *found = with_parity((baseline, *measured), bundle, target, judging, progress=progress)
         if (bundle.root / FILE).is_file():
-            baseline, *found = with_predictions(bundle, check_table(bundle.root / FILE, target), (baseline, *measured))
+            baseline, *found = with_predictions(bundle, check_table(bundle.root / FILE, target), (baseline, *found))
         write(choose_default(baseline, found, recipe.budgets), folder / MEASURED)
 
     inputs = {
@@ -114,6 +123,18 @@ def same_splits(bundle: Bundle, part: DataPart) -> Splits:
                 f"{bundle.root}: the {name} samples ({splits.rows[name]}) are not those it was made with: compile again"
             )
     return splits
+
+
+def first_of(splits: Splits, name: str, count: int) -> Splits:
+    """The same with only so many samples in one split, the first."""
+    rows, digests, left_out = splits.rows[name], splits.digests[name], splits.left_out.get(name, frozenset())
+    kept = [row for row in range(len(digests) + len(left_out)) if row not in left_out][:count]
+    return replace(
+        splits,
+        rows={**splits.rows, name: rows.model_copy(update={"stop": rows.start + kept[-1] + 1})},
+        digests={**splits.digests, name: digests[: len(kept)]},
+        left_out={**splits.left_out, name: frozenset(row for row in left_out if row <= kept[-1])},
+    )
 
 
 def evaluation(bundle: Bundle, splits: Splits, name: str) -> EvalSplit:

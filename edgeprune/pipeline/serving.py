@@ -19,7 +19,8 @@ from edgeprune.meters.meter import detect
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import read_yaml
 from edgeprune.registry import resolve, unknown
-from edgeprune.results import MB, Accuracy, Measured, Measurement, read_measured
+from edgeprune.report.contents import measured_of
+from edgeprune.results import MB, Accuracy, Measured, Measurement
 from edgeprune.serving import oracle
 from edgeprune.serving.contention import Contention
 from edgeprune.serving.policy import Policy, fixed, named
@@ -152,9 +153,9 @@ def open_session(
 
 
 def _chosen(bundle: Bundle, precisions: Sequence[str]) -> tuple[tuple[Candidate, ...], dict[str, str]]:
-    if not bundle.measured_path.is_file():
+    if (measured := measured_of(bundle)) is None:
         raise InputError(f"{bundle.root}: not measured yet: run `edgeprune bench {bundle.root}`")
-    chosen, out = ladder(bundle, read_measured(bundle.measured_path), precisions)
+    chosen, out = ladder(bundle, measured, precisions)
     if len(chosen) < 2:
         why = "".join(f"; {name} {reason}" for name, reason in out.items())
         have = chosen[0].files.name if chosen else "none"

@@ -97,8 +97,13 @@ def quantize(job: Job, backend: str, out: Path) -> Made:
     return Made((file,), {"sha256": sha256_of(file), "layers": record["layers"]})
 
 
-def lower(file: Path, target: Target, backend: str, precision: str, out: Path) -> Made:
-    """An ONNX file, already in the runtime's own spelling, as what travels to the device: checked, with its options."""
+def lower(file: Path, target: Target, backend: str, precision: str, out: Path, *, ir: bool = False) -> Made:
+    """An ONNX file, already in the runtime's own spelling, as what travels to the device: checked, with its options.
+
+    `ir`: as OpenVINO's own format, which a bundle does not hold, for it is read there as ONNX too.
+    """
+    if ir and backend != "openvino":
+        raise ConfigError(f"--ir writes OpenVINO's own format, --backend is {backend}: leave one of them out")
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     if backend not in target.backends:
@@ -111,7 +116,12 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path) -
         raise ConfigError(f"{file}: {stands}: it cannot be lowered to {precision}")
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         lowered = resolve(LOWER, backend, "backend")(file, target, precision, Path(folder))
-        files = _deliver({path: out / path.relative_to(folder) for path in lowered.files.values()})
+        travelling = tuple(lowered.files.values())
+        if ir:
+            from edgeprune.backends.openvino.run import write_ir  # imports OpenVINO
+
+            travelling = write_ir(lowered.files["model"], Path(folder))
+        files = _deliver({path: out / path.relative_to(folder) for path in travelling})
     return Made(files, {"options": lowered.options, "unproven": lowered.unproven})
 
 

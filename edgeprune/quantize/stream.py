@@ -10,10 +10,10 @@ from typing import Any
 
 import onnx_ir as ir
 from numpy.typing import NDArray
-from onnx_ir.passes import common
 
 from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Feeds, Runner
+from edgeprune.graph.cut import up_to
 from edgeprune.graph.save import write_onnx
 from edgeprune.registry import resolve
 
@@ -28,18 +28,9 @@ def values(model: ir.Model, names: Collection[str], batches: Iterable[Feeds]) ->
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         file = Path(folder) / "observed.onnx"
         if computed:
-            write_onnx(_only(model, computed), file)
+            write_onnx(up_to(model, computed), file)
         for feeds, found in run(file, in_parts(file, batches)) if computed else ((feeds, {}) for feeds in batches):
             yield {name: feeds[name] if name in inputs else found[name] for name in names}
-
-
-def _only(model: ir.Model, names: Iterable[str]) -> ir.Model:
-    """The model with these values as its outputs, and what they need."""
-    partial = model.clone()
-    wanted = ir.convenience.create_value_mapping(partial.graph)
-    partial.graph.outputs.clear()
-    partial.graph.outputs.extend(wanted[name] for name in names)
-    return common.RemoveUnusedNodesPass()(partial).model
 
 
 def in_parts(file: Path, batches: Iterable[Feeds]) -> Iterator[Feeds]:

@@ -31,7 +31,7 @@ from edgeprune.report.summary import (
     unit_of_time,
 )
 from edgeprune.report.worth import Value, bounds, size_of, worth
-from edgeprune.results import Environment, Measurement
+from edgeprune.results import Distance, Environment, Measurement
 
 NAMES = {
     "keep": "of the MACs asked to stay",
@@ -62,6 +62,7 @@ class Details:
     layer_variants: tuple[str, ...]
     layers: tuple[LayerRow, ...]
     apart: Rows
+    parity: Rows
     runs: Rows
     time_unit: str
     tried: Rows
@@ -130,6 +131,7 @@ def _details(source: Source, rows: tuple[LayerRow, ...]) -> Details:
         layer_variants=tuple(one.variant for one in records if any(one.variant in row.uses for row in rows)),
         layers=rows,
         apart=_apart(source),
+        parity=_parity(records),
         runs=_runs([record for record in records if record.samples], per_ms),
         time_unit=unit,
         tried=_tried(source),
@@ -154,6 +156,23 @@ def _apart(source: Source) -> Rows:
             )
         )
     return tuple(rows)
+
+
+def _parity(records: Sequence[Measurement]) -> Rows:
+    """By variant the worst output of its file against the float graph, and of its runtime against its file."""
+    rows = []
+    for record in records:
+        if (found := record.parity) is not None:
+            scores = [percent(one) if one is not None else "-" for one in (found.file_score, found.runtime_score)]
+            rows.append((record.variant, f"{found.samples:,}", _worst(found.file), _worst(found.runtime), *scores))
+    return tuple(rows)
+
+
+def _worst(distances: Sequence[Distance]) -> str:
+    worst = min(distances, key=lambda one: one.snr_db, default=None)
+    if worst is None:
+        return "-"
+    return "equal" if worst.largest == 0 else f"{worst.largest:.1e} ({worst.snr_db:.0f} dB)"
 
 
 def _runs(records: Sequence[Measurement], per_ms: float) -> Rows:

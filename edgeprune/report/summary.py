@@ -112,7 +112,7 @@ def summarize(measured: Measured, core: Core | None = None) -> Summary:
         tuple(_role(record, measured) for record in records),
         tuple(columns),
         tuple(notes.texts),
-        (*untrained, *_warnings(records)),
+        (*untrained, *_faults(records), *_warnings(records)),
     )
 
 
@@ -296,6 +296,11 @@ def _role(record: Measurement, measured: Measured) -> str:
     roles = ["unpruned" if record.variant == "baseline" else "baseline"] if record is measured.baseline else []
     loads = [record.scenario.name] * (record.scenario != ALONE)
     return ", ".join(roles + ["default"] * (record.variant == measured.default) + loads)
+
+
+def _faults(records: Sequence[Measurement]) -> Iterator[str]:
+    """Variants that compute something else than the float graph."""
+    return (f"{one.variant}: {one.parity.fault}" for one in records if one.parity is not None and one.parity.fault)
 
 
 def _warnings(records: Sequence[Measurement]) -> Iterator[str]:

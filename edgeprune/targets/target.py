@@ -16,6 +16,9 @@ def _version(text: str) -> str:
 
 Version = Annotated[str, AfterValidator(_version)]
 
+JETPACK = "JetPack 5 and older are out of scope: their TensorRT 8 reads no INT4, their Python is 3.8: take JetPack 6.2"
+OLDEST_JETPACK = 6
+
 BACKENDS = ("ort", "openvino", "tensorrt")
 METERS = ("rapl", "nvml", "ina3221", "ina238", "zeus", "command")
 """The runtimes and meters there are. Their tables stand in packages that this one must not import; a test compares."""
@@ -75,6 +78,13 @@ class Target(_Part):
         for name, use in info.data.get("backends", {}).items():
             if name in assumes and use.version not in (None, assumes[name]):
                 raise ValueError(f"{name} is {assumes[name]} here and {use.version} in backends")
+        return assumes
+
+    @field_validator("assumes")
+    @classmethod
+    def _in_scope(cls, assumes: dict[str, str]) -> dict[str, str]:
+        if "jetpack" in assumes and int(assumes["jetpack"].partition(".")[0]) < OLDEST_JETPACK:
+            raise ValueError(JETPACK)
         return assumes
 
     @property

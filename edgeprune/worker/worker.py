@@ -118,7 +118,7 @@ class Worker:
     def predict(self, inputs: str, out: str) -> Answer:
         """Run every sample of an .npz file and write every output, [N, ...], to another."""
         runner = self._opened
-        outputs, samples = self._outputs(runner, _load(inputs))
+        outputs, samples = answers(runner, _load(inputs))
         np.savez(out, **outputs)
         return {"samples": samples}
 
@@ -129,7 +129,7 @@ class Worker:
         """
         runner = self._opened
         arrays, names = _load(samples), {spec.name for spec in runner.inputs}
-        outputs, _ = self._outputs(runner, {name: array for name, array in arrays.items() if name in names})
+        outputs, _ = answers(runner, {name: array for name, array in arrays.items() if name in names})
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         np.savez(out, **outputs)
         found = {name: _snr_db(arrays[name], array) for name, array in outputs.items() if name in arrays}
@@ -174,16 +174,6 @@ class Worker:
             raise unknown("command", command, COMMANDS)
         return COMMANDS[command](self, **fields)
 
-    @staticmethod
-    def _outputs(runner: Runner, arrays: Feeds) -> tuple[dict[str, Any], int]:
-        """Every output [N, ...] by name, and N."""
-        size = _batch_size(runner.inputs)
-        counts, done = [], []
-        for feeds, valid in _batches(arrays, runner.inputs):
-            counts.append(valid)
-            done.append(_rows(runner.infer(feeds), size, valid))
-        return {name: _joined([one[name] for one in done], name) for name in runner.output_names}, sum(counts)
-
     @property
     def _opened(self) -> Runner:
         if self._runner is None:
@@ -213,12 +203,22 @@ COMMANDS: dict[str, Callable[..., Answer]] = {
 }
 
 
-def serve(commands: TextIO, answers: TextIO) -> None:
+def answers(runner: Runner, arrays: Feeds) -> tuple[dict[str, Any], int]:
+    """Every output [N, ...] by name, and N, in runs of the size that the runner was opened for."""
+    size = _batch_size(runner.inputs)
+    counts, done = [], []
+    for feeds, valid in _batches(arrays, runner.inputs):
+        counts.append(valid)
+        done.append(_rows(runner.infer(feeds), size, valid))
+    return {name: _joined([one[name] for one in done], name) for name in runner.output_names}, sum(counts)
+
+
+def serve(commands: TextIO, replies: TextIO) -> None:
     """Answer every line of `commands` until `quit` or its end."""
     worker = Worker()
     for line in commands:
-        answers.write(json.dumps(worker.answer(line)) + "\n")
-        answers.flush()
+        replies.write(json.dumps(worker.answer(line)) + "\n")
+        replies.flush()
         if '"quit"' in line:
             return
     worker.close()
@@ -226,9 +226,9 @@ def serve(commands: TextIO, answers: TextIO) -> None:
 
 def main() -> None:
     """Serve on stdin and stdout; what runtimes print to stdout goes to stderr, so that it cannot pass for an answer."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    serve(sys.stdin, answers)
+    serve(sys.stdin, replies)
 
 
 def _snr_db(reference: NDArray[Any], found: NDArray[Any]) -> float:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import numpy as np
+import onnx
 import pytest
 
 from edgeprune.backends.onnx_file import checked_copy
@@ -12,6 +14,23 @@ def test_the_copy_has_the_same_bytes(float_model, tmp_path):
     copy = checked_copy(float_model, out)
     assert copy == out / "model.onnx"
     assert copy.read_bytes() == float_model.read_bytes()
+
+
+def test_tensors_that_lie_beside_the_file_travel_in_it(write_onnx, tmp_path):
+    path = write_onnx(
+        "g (float[1,4] x) => (float[1,4] y) { [product] y = MatMul(x, w) }", w=np.eye(4, dtype=np.float32)
+    )
+    apart = tmp_path / "apart.onnx"
+    onnx.save(onnx.load(path), apart, save_as_external_data=True, location="w.bin", size_threshold=0)
+    out = tmp_path / "out"
+    out.mkdir()
+    copy = checked_copy(apart, out)
+    (tmp_path / "w.bin").unlink()
+    assert [path.name for path in out.iterdir()] == ["model.onnx"]
+    (found,) = onnx.load(copy).graph.initializer
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(found), np.eye(4))
+    with pytest.raises(CorruptError, match=r"the file of tensor 'w' is missing: .*w\.bin"):
+        checked_copy(apart, out)
 
 
 @pytest.mark.parametrize("names", [("one", "one"), ("", "two")])

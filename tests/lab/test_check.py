@@ -65,6 +65,11 @@ def test_a_device_that_somebody_measures_on_is_left_in_peace(lab_of, tmp_path):
             "is Python 3.8.10, 3.10 is the oldest",
         ),
         (
+            'case "$*" in *json.dumps*) echo \'{"python": [3, 8, 10], "found": {}, "jetson": "# R35 (release)"}\';;'
+            f' *) exec {sys.executable} "$@";; esac',
+            "it runs Jetson Linux 35. JetPack 5 and older are out of scope",
+        ),
+        (
             f'case "$*" in *json.dumps*) echo hello;; *) exec {sys.executable} "$@";; esac',
             "its Python said 'hello', which is no answer",
         ),

@@ -50,6 +50,20 @@ def test_a_file_for_a_board_comes_with_its_build_as_data(job, onnx_file, tmp_pat
     assert json.loads(build.read_bytes())
 
 
+def test_for_openvino_its_own_format_can_be_had_which_opens_to_the_same(onnx_file, tmp_path):
+    openvino = pytest.importorskip("edgeprune.backends.openvino.run")
+    graph = onnx_file("(float[n, 4] x) => (float[n, 4] y) { [one] y = Softmax(x) }")
+    made = single.lower(graph, load_target("cpu"), "openvino", "fp32", tmp_path / "ir", ir=True)
+    assert [path.name for path in made.files] == ["model.xml", "model.bin"]
+    x, found = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32), []
+    for file in (graph, made.files[0]):
+        with openvino.load({"model": file}, made.facts["options"], threads=1, batch=2) as runner:
+            found.append(runner.infer({"x": x})["y"])
+    np.testing.assert_array_equal(*found)
+    with pytest.raises(ConfigError, match="--ir writes OpenVINO's own format, --backend is ort"):
+        single.lower(graph, load_target("cpu"), "ort", "fp32", tmp_path / "out", ir=True)
+
+
 def test_what_a_stage_cannot_take_is_refused_in_one_line(job, tmp_path):
     graph = job(model="some.onnx", prune=WHOLE)
     for stage in (single.train, single.prune, single.export):

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 from edgeprune.report.html import FEW, render
 from edgeprune.report.source import Source
+from edgeprune.results import Distance, Parity
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -138,6 +139,24 @@ def test_what_fell_back_is_a_table_with_reasons(source):
     assert "What fell back, and why" in page.text
     assert "no 8-bit kernel for this shape" in page.text
     assert "tensorrt-int8 tells what was meant, not what ran: no device." in page.text
+
+
+def test_parity_is_a_table_and_what_departs_is_told_first(source):
+    near, equal = Distance("y", 0.013, 31.2), Distance("y", 0.0, 300.0)
+    holds = Parity(64, (near,), (equal,), "top1", 0.953, 0.953)
+    departs = Parity(64, (Distance("y", 1.9, -4.0),), (), fault="its file says <something> else: layer 'conv2'")
+    first, second, *others = source.measured.measurements
+    measured = dataclasses.replace(
+        source.measured,
+        measurements=(dataclasses.replace(first, parity=holds), dataclasses.replace(second, parity=departs), *others),
+    )
+    page = render([dataclasses.replace(source, measured=measured)])
+    assert "1.3e-02 (31 dB)" in page
+    assert "equal" in page
+    assert "95.3" in page
+    told = page.index("ort-int8: its file says &lt;something&gt; else")
+    assert told < page.index("<h3>Variants</h3>") < page.index("<h3>Parity</h3>")
+    assert "<h3>Parity</h3>" not in render([source])
 
 
 def test_every_plot_is_there_and_every_wide_box_can_be_reached_by_keyboard(source):

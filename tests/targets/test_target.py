@@ -24,6 +24,7 @@ def test_what_is_possible_is_taken():
     ("change", "said"),
     [
         ({"assumes": {"tensorrt": "10.4"}}, r"board\.yaml: assumes: .*tensorrt is 10\.4 here and 10\.3 in backends"),
+        ({"assumes": {"jetpack": "5.1.2"}}, "JetPack 5 and older are out of scope"),
         ({"assumes": {"tensorrt": "newest"}}, r"assumes\.tensorrt: .*a version begins with numbers"),
         ({"backends": {}}, "backends: .*at least 1"),
         ({"backends": {"ort": {"precisions": []}}}, r"backends\.ort\.precisions: .*at least 1"),

@@ -33,7 +33,7 @@ FIXED = {
     "ENABLE_CPU_PINNING": "NO",
 }
 VERSION = ov.__version__.partition("-")[0]  # the rest is a build number
-HINT, DIMENSIONS = "INFERENCE_PRECISION_HINT", "dimensions"
+HINT, DIMENSIONS, CACHE = "INFERENCE_PRECISION_HINT", "dimensions", "CACHE_DIR"
 COUNT = "PERF_COUNT"
 LEAST_WINDOWS = 6
 COLD_RUNS, WARM_RUNS = 5, 20
@@ -88,7 +88,9 @@ class OpenVinoRunner:
         """Every operator of the compiled graph, in order, as OpenVINO's runtime model describes it."""
         operators = self._compiled.get_runtime_model().get_ordered_ops()
         hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        return {"runtime": "openvino", "version": VERSION, "hint": hint, "nodes": [_node(op) for op in operators]}
+        cached = bool(self._compiled.get_property("LOADED_FROM_CACHE"))
+        found = {"runtime": "openvino", "version": VERSION, "hint": hint, "loaded_from_cache": cached}
+        return {**found, "nodes": [_node(op) for op in operators]}
 
     def profile(self, batches: Sequence[Feeds], seconds: float) -> dict[str, Any]:
         """The evidence with the time of every operator, in models compiled anew that count it; see `Runner`.
@@ -137,16 +139,33 @@ class OpenVinoRunner:
 
 
 def load(files: Mapping[str, Path], options: Mapping[str, str], *, threads: int, batch: int) -> OpenVinoRunner:
-    """Compile `files["model"]`; `options` must hold `INFERENCE_PRECISION_HINT`: `f32` or `bf16`.
+    """Compile `files["model"]`, ONNX or IR; `options` must hold `INFERENCE_PRECISION_HINT`: `f32` or `bf16`.
 
     Left to itself OpenVINO chooses bfloat16 wherever the CPU has it, so there is no default. They may hold
-    `dimensions`, the shapes with names of inputs that have free dimensions behind the batch, as JSON.
+    `dimensions`, the shapes with names of inputs that have free dimensions behind the batch, as JSON, and `CACHE_DIR`,
+    a folder of compiled models, from which one is loaded that this OpenVINO compiled before on such a processor.
     Raises CorruptError where the file cannot be parsed and ModelError where OpenVINO has no such operator.
     """
-    if options.keys() - {DIMENSIONS} != {HINT}:
-        raise ConfigError(f"openvino: options {sorted(options)} given; {HINT} is needed, and {DIMENSIONS} known")
+    if options.keys() - {DIMENSIONS, CACHE} != {HINT}:
+        raise ConfigError(
+            f"openvino: options {sorted(options)} given; {HINT} is needed, and {DIMENSIONS} and {CACHE} are known"
+        )
     properties = {**FIXED, HINT: options[HINT], "INFERENCE_NUM_THREADS": str(threads)}
+    properties |= {CACHE: options[CACHE]} if CACHE in options else {}
     return OpenVinoRunner(files["model"], properties, json.loads(options.get(DIMENSIONS, "{}")), batch)
+
+
+def write_ir(model: Path, out: Path) -> tuple[Path, Path]:
+    """Write an ONNX file as OpenVINO's own format, `model.xml` and `model.bin`, into the folder `out`.
+
+    Numbers stay as they are; OpenVINO itself would store floats as float16. Raises what `load` raises.
+    """
+    file = out / "model.xml"
+    try:
+        ov.save_model(ov.Core().read_model(str(model)), str(file), compress_to_fp16=False)
+    except RuntimeError as error:
+        raise _error(model, error) from error
+    return file, file.with_suffix(".bin")
 
 
 def _error(model: Path, error: RuntimeError) -> EdgePruneError:

@@ -37,7 +37,8 @@ def effective(evidence: Mapping[str, Any], layers: Sequence[LayerPlan]) -> tuple
     if len(left) <= len(blocked):
         executed.update({plan.name: node for plan, node in zip(left, blocked, strict=False)})
     runtime = f"ONNX Runtime {evidence['version']}"
-    return tuple(_layer(plan, executed.get(plan.name), runtime) for plan in layers)
+    asked = evidence.get("provider", "")
+    return tuple(_layer(plan, executed.get(plan.name), runtime, asked) for plan in layers)
 
 
 def times(evidence: Mapping[str, Any], graph: Sequence[Operator]) -> dict[str, float]:
@@ -46,8 +47,11 @@ def times(evidence: Mapping[str, Any], graph: Sequence[Operator]) -> dict[str, f
     return attributed((((name,), us) for name, us in kernels), parts(graph))
 
 
-def _layer(plan: LayerPlan, node: Mapping[str, Any] | None, runtime: str) -> Layer:
+def _layer(plan: LayerPlan, node: Mapping[str, Any] | None, runtime: str, asked: str) -> Layer:
     found = "unknown" if node is None else _precision(node)
+    ran = "" if node is None else node.get("provider", asked)
+    if ran not in ("", asked):
+        return Layer(plan.name, plan.op, plan.precision, "unknown", f"{runtime} ran it on {ran}, not on {asked}")
     if found == plan.precision:
         reason = plan.reason
     elif node is None:

@@ -23,6 +23,7 @@ try:
 except ImportError as error:
     raise MissingError(f"ONNX Runtime is missing ({error}): pip install 'edgeprune[ort]'") from error
 
+PROVIDER = "CPUExecutionProvider"
 OPTIMIZATION = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
     "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,  # computes what the file says: Q/DQ stays in float
@@ -134,9 +135,14 @@ class OrtRunner:
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile)
         try:
-            return ort.InferenceSession(str(self._model), options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(str(self._model), options, providers=[PROVIDER])
         except (*UNREADABLE, *REFUSALS) as error:
             raise _error(self._model, error) from error
+        if session.get_providers() != [PROVIDER]:  # it takes another without a word
+            raise MissingError(
+                f"ONNX Runtime {ort.__version__} has no {PROVIDER}: `edgeprune doctor` looks for the cause"
+            )
+        return session
 
 
 def load(files: Mapping[str, Path], options: Mapping[str, str], *, threads: int, batch: int) -> OrtRunner:
@@ -175,7 +181,7 @@ def _spec(node: Any, model: Path, batch: int) -> TensorSpec:
 
 
 def _evidence(nodes: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"runtime": "onnxruntime", "version": ort.__version__, "nodes": nodes}
+    return {"runtime": "onnxruntime", "version": ort.__version__, "provider": PROVIDER, "nodes": nodes}
 
 
 def _kernels(events: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -187,5 +193,6 @@ def _node(event: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": event["name"].removesuffix("_kernel_time"),
         "op": args["op_name"],
+        "provider": args["provider"],
         "inputs": [next(iter(tensor)) for tensor in args["input_type_shape"]],  # [{dtype: shape}, ...]
     }

@@ -23,7 +23,7 @@ def quantize_lstm(model: ir.Model, node: ir.Node, limit: int, *, four: bool) -> 
 
     The weights, [directions, gates x hidden, _], are stored transposed. One has a scale for each output channel,
     [directions, gates x hidden]; that of the hidden state has one for each direction, [directions], because more cost
-    a tenth of the speed. `limit`: the largest quantized magnitude; `four`: store them in 4 bits.
+    a tenth of the speed. Zero points are 0. `limit`: the largest quantized magnitude; `four`: store them in 4 bits.
     """
     graph = node.graph
     assert graph is not None
@@ -54,4 +54,6 @@ def _quantized(
     shape = real.shape[:2] if channels else real.shape[:1]
     del graph.initializers[name]
     stored = add_integers(graph, name, np.ascontiguousarray(integers), four=four)
-    return stored, add_qparams(graph, name, QParams(q.scale.reshape(shape), q.zero_point.reshape(shape)))
+    # ONNX Runtime 1.23 looks at as many zero points of the second weight as the first has, past the end of fewer
+    zero_point = np.zeros(real.shape[:2], q.zero_point.dtype)
+    return stored, add_qparams(graph, name, QParams(q.scale.reshape(shape), zero_point))

@@ -10,7 +10,7 @@ from edgeprune.errors import ConfigError, CorruptError, ModelError
 
 pytest.importorskip("openvino")
 
-from edgeprune.backends.openvino.run import load
+from edgeprune.backends.openvino.run import load, write_ir
 
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
@@ -60,3 +60,24 @@ def test_an_operator_it_does_not_have_is_named(write_onnx):
     g (float[1] x) => (float[1] y) { [odd] y = of.mine.Frobnicate(x) }"""
     with pytest.raises(ModelError, match=r"of\.mine\.Frobnicate"):
         load({"model": write_onnx(text)}, F32, threads=1, batch=1)
+
+
+def test_its_own_format_computes_the_same_and_keeps_every_number(float_model, x, tmp_path):
+    file, weights = write_ir(float_model, tmp_path)
+    with load({"model": float_model}, F32, threads=1, batch=1) as runner:
+        expected = runner.infer({"x": x})["y"]
+    with load({"model": file}, F32, threads=1, batch=1) as runner:
+        np.testing.assert_array_equal(runner.infer({"x": x})["y"], expected)
+    assert weights.stat().st_size > 0.9 * float_model.stat().st_size  # half of it in float16
+
+
+def test_a_model_that_was_compiled_before_comes_from_the_cache(float_model, x, tmp_path):
+    options = {**F32, "CACHE_DIR": str(tmp_path / "cache")}
+    found = []
+    for _ in range(2):
+        with load({"model": float_model}, options, threads=1, batch=1) as runner:
+            found.append((runner.evidence(), runner.infer({"x": x})["y"]))
+    assert [evidence["loaded_from_cache"] for evidence, _ in found] == [False, True]
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    layers = [[(node["type"], node["primitive"]) for node in evidence["nodes"]] for evidence, _ in found]
+    assert layers[0] == layers[1]

@@ -77,3 +77,12 @@ def test_blocked_convolutions_count_only_if_there_are_enough_of_them(plans):
     said = {"version": "1", "nodes": [{"name": "r1_nchwc", "op": "Conv", "inputs": ["float"]}]}
     assert precisions(effective(said, plans("fp32")[:1])) == ["fp32"]
     assert precisions(effective(said, plans("fp32")[:2])) == ["unknown", "unknown"]
+
+
+def test_a_layer_that_another_provider_ran_did_not_run_as_asked(float_model, plans):
+    found = evidence(float_model)
+    for node in found["nodes"]:
+        node["provider"] = "XnnpackExecutionProvider" if node["op"] == "Conv" else node["provider"]
+    first, *_ = effective(found, plans("fp32"))
+    assert (first.effective, first.fell_back) == ("unknown", True)
+    assert "ran it on XnnpackExecutionProvider, not on CPUExecutionProvider" in first.reason

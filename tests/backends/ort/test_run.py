@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgeprune.backends.ort import run
 from edgeprune.backends.ort.run import load
-from edgeprune.errors import ConfigError, CorruptError, DataError, ModelError
+from edgeprune.errors import ConfigError, CorruptError, DataError, MissingError, ModelError
 
 
 def names(runner):
@@ -86,3 +87,17 @@ def test_a_failure_in_the_middle_of_a_run_is_told_as_one_line(write_onnx):
 def test_inputs_are_never_converted_silently(float_model, x):
     with load({"model": float_model}, {}, threads=1, batch=1) as runner, pytest.raises(DataError, match="float64"):
         runner.infer({"x": x.astype(np.float64)})
+
+
+def test_another_provider_than_the_one_asked_for_is_refused(float_model, monkeypatch):
+    """ONNX Runtime itself warns and takes the processor."""
+    monkeypatch.setattr(run, "PROVIDER", "CUDAExecutionProvider")
+    with pytest.raises(MissingError, match="has no CUDAExecutionProvider"):
+        load({"model": float_model}, {}, threads=1, batch=1)
+
+
+def test_every_node_says_which_provider_ran_it(float_model):
+    with load({"model": float_model}, {}, threads=1, batch=1) as runner:
+        evidence = runner.evidence()
+    assert evidence["provider"] == "CPUExecutionProvider"
+    assert {node["provider"] for node in evidence["nodes"]} == {"CPUExecutionProvider"}
