@@ -23,13 +23,18 @@ class Shortfall:
 def choose_default(baseline: Measurement, measurements: Sequence[Measurement], budgets: Budgets) -> Measured:
     """The fastest measured variant within the budgets; if none was, the fastest foretold, else the smallest.
 
-    The baseline stands for election where it is a variant (nothing was pruned), so an INT8 that is slower never wins.
+    Of those that may be as fast as the fastest, by the interval of their speedup, it is the smallest. The baseline
+    stands for election where it is a variant (nothing was pruned), so an INT8 that is slower never wins.
     """
     within = [one for one in _candidates(baseline, measurements) if not shortfalls(one, budgets)]
     timed = [one for one in within if one.percentile_ms(50) is not None]
     if timed:
-        best = min(timed, key=lambda one: one.percentile_ms(50) or 0.0)
-        return Measured(best.variant, "the fastest measured within the budgets", baseline, tuple(measurements))
+        fastest = min(timed, key=lambda one: one.percentile_ms(50) or 0.0)
+        smallest = min((one for one in timed if _as_fast(one, fastest)), key=lambda one: one.size_bytes)
+        best, reason = fastest, "the fastest measured within the budgets"
+        if smallest.size_bytes < fastest.size_bytes:
+            best, reason = smallest, f"the smallest of those as fast as {fastest.variant}, within the budgets"
+        return Measured(best.variant, reason, baseline, tuple(measurements))
     foretold = [(one.foretold.ms, one) for one in within if one.foretold is not None and one.foretold.ms is not None]
     if foretold:
         _, best = min(foretold, key=lambda pair: pair[0])
@@ -40,6 +45,12 @@ def choose_default(baseline: Measurement, measurements: Sequence[Measurement], b
         best = min(judged, key=lambda one: one.size_bytes)
         return Measured(best.variant, "unmeasured: the smallest within the budgets", baseline, tuple(measurements))
     return Measured(None, "no variant is within the budgets", baseline, tuple(measurements))
+
+
+def _as_fast(one: Measurement, fastest: Measurement) -> bool:
+    if one is fastest or one.speedup is None or fastest.speedup is None:
+        return one is fastest
+    return one.speedup.high >= fastest.speedup.estimate
 
 
 def _candidates(baseline: Measurement, measurements: Sequence[Measurement]) -> list[Measurement]:

@@ -24,8 +24,10 @@ COLUMNS = (
 )
 NEIGHBOURS = 4
 """Of which each interpolated time is made."""
-MOST_GROWTH = 0.5
-"""Of an operator's time with the size of its network, as an exponent."""
+GROWTHS = (0.0, *np.geomspace(1e-10, 1e-4, 241))
+"""By how much of itself an operator's time may grow with each byte of its network."""
+KNOWN_GROWTH = 2
+"""It is taken to go on up to so many times the largest network that was measured, and no further."""
 
 
 class Key(NamedTuple):
@@ -131,6 +133,34 @@ class TimedVariant:
         return table.predict(((one.key, one.work, one.count) for one in self.operators), self.network_bytes)
 
 
+class Growth(NamedTuple):
+    """What an operator takes more of, the larger its network: less of it is still in the cache."""
+
+    rate: float
+    """For each byte of the network's weights, as a share of what it takes in a network of none."""
+    known_bytes: int
+    """Up to where that was seen to hold, or nearly so."""
+
+    @classmethod
+    def fitted(cls, alike: Sequence[Sequence[Entry]]) -> Growth:
+        """The least squares of log t - log(1 + g B) about each operator's own mean; what takes long counts more."""
+        several = [entries for entries in alike if len({one.network_bytes for one in entries}) > 1]
+        known = KNOWN_GROWTH * max((one.network_bytes for entries in alike for one in entries), default=0)
+        if not several:
+            return cls(0.0, known)
+        errors = np.zeros(len(GROWTHS))
+        for entries in several:
+            ms = np.array([one.ms for one in entries])
+            sizes = np.array([one.network_bytes for one in entries], np.float64)
+            left = np.log(ms) - np.log1p(np.multiply.outer(GROWTHS, sizes))
+            errors += ms.mean() * np.sum((left - left.mean(axis=1, keepdims=True)) ** 2, axis=1)
+        return cls(float(GROWTHS[int(errors.argmin())]), known)
+
+    def factor(self, network_bytes: int) -> float:
+        """Of the time in a network without weights."""
+        return 1 + self.rate * min(network_bytes, self.known_bytes)
+
+
 @dataclass(frozen=True)
 class LatencyTable:
     """Times of one machine; those of two are never in one table."""
@@ -145,13 +175,13 @@ class LatencyTable:
     def lookup(self, key: Key, work: Work, network_bytes: int) -> Found | None:
         """What was measured, or else is interpolated; None where nothing of the kind was measured.
 
-        t(x) = base(x) sum_i w_i (B / B_i)^g t_i / base(x_i), sum_i w_i = 1, w_i ~ 1 / |x - x_i|^2
+        t(x) = base(x) sum_i w_i (1 + g B) / (1 + g B_i) t_i / base(x_i), sum_i w_i = 1, w_i ~ 1 / |x - x_i|^2
 
         over the nearest x_i in (log MACs, log bytes, log channels), or all of these very shapes. B is `network_bytes`,
         and g what operators were seen to take more in larger networks. `base` is fitted to all operators that compute
         alike, whatever runs along with them; so are the neighbours where just that was not measured.
         """
-        growth = self._growths.get((key.runtime, key.precision), 0.0)
+        growth = self._growths.get((key.runtime, key.precision), Growth(0.0, 0))
         family = self._families.get(_family(key), [])
         same = [one for one in family if one.key == key]
         if same:
@@ -171,20 +201,13 @@ class LatencyTable:
         return found
 
     @cached_property
-    def _growths(self) -> dict[tuple[str, str], float]:
-        """By runtime and precision: g of t ~ B^g, by least squares over operators in networks of different sizes."""
-        alike: dict[Key, list[Entry]] = {}
+    def _growths(self) -> dict[tuple[str, str], Growth]:
+        """By runtime and precision, from operators that stand in networks of different sizes."""
+        found: dict[tuple[str, str], dict[Key, list[Entry]]] = {}
         for entry in self.entries:
             if entry.ms:
-                alike.setdefault(entry.key, []).append(entry)
-        sums: dict[tuple[str, str], NDArray[np.float64]] = {}
-        for key, found in alike.items():
-            x = np.log([max(one.network_bytes, 1) for one in found])
-            y = np.log([one.ms for one in found])
-            x, y, of = x - x.mean(), y - y.mean(), (key.runtime, key.precision)
-            weight = np.mean([one.ms for one in found])  # what takes long is what counts
-            sums[of] = sums.get(of, np.zeros(2)) + weight * np.array([x @ y, x @ x])
-        return {of: float(np.clip(xy / xx, 0, MOST_GROWTH)) for of, (xy, xx) in sums.items() if xx > 0}
+                found.setdefault((entry.key.runtime, entry.key.precision), {}).setdefault(entry.key, []).append(entry)
+        return {of: Growth.fitted(list(alike.values())) for of, alike in found.items()}
 
     def predict(self, operators: Iterable[tuple[Key, Work, int]], network_bytes: int) -> Prediction:
         """What these operators of one network take one after another, each so many times."""
@@ -263,9 +286,10 @@ def _family(key: Key) -> Key:
     return key._replace(operator=key.operator.partition(" + ")[0].replace("/2", ""), shapes="")
 
 
-def _grown(entries: Sequence[Entry], growth: float, network_bytes: int) -> list[float]:
+def _grown(entries: Sequence[Entry], growth: Growth, network_bytes: int) -> list[float]:
     """Their times in a network of so many bytes."""
-    return [one.ms * (max(network_bytes, 1) / max(one.network_bytes, 1)) ** growth for one in entries]
+    there = growth.factor(network_bytes)
+    return [one.ms * there / growth.factor(one.network_bytes) for one in entries]
 
 
 def _timed(entries: Sequence[Entry], ms: Sequence[float]) -> tuple[list[Work], list[float]]:

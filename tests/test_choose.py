@@ -27,6 +27,17 @@ def test_the_fastest_within_the_accuracy_budget_is_the_default():
     assert chosen.default == "ort-int8"
 
 
+def test_of_those_that_may_be_as_fast_the_smallest_is_the_default():
+    fast = measured("ort-int8", ms=0.50, size=900, speedup=Interval(4.0, 3.9, 4.1))
+    small = measured("ort-mixed", ms=0.51, size=500, speedup=Interval(3.9, 3.8, 4.05))
+    smaller = measured("ort-int4", ms=0.52, size=300, speedup=Interval(3.8, 3.7, 3.9))
+    chosen = choose_default(BASELINE, [fast, small, smaller], Budgets())
+    assert chosen.default == "ort-mixed"
+    assert "as fast as ort-int8" in chosen.default_reason
+    equal = measured("openvino-int8", ms=0.51, size=900, speedup=Interval(3.9, 3.8, 4.05))
+    assert choose_default(BASELINE, [equal, fast], Budgets()).default == "ort-int8"
+
+
 def test_an_int8_that_is_slower_than_the_unpruned_baseline_is_not_the_default():
     chosen = choose_default(measured("ort-fp32", ms=1.0), [measured("ort-int8", ms=1.5)], Budgets())
     assert chosen.default == "ort-fp32"

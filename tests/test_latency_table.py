@@ -92,11 +92,11 @@ def test_what_runs_along_may_be_new_but_is_marked():
     assert 0.9 <= found.ms <= 2.1
 
 
-def test_a_larger_network_makes_its_operators_slower_by_what_was_seen():
-    seen = [entry(2.0, source="small", network_bytes=1000), entry(2.0 * 4**0.25, source="large", network_bytes=4000)]
-    known = table(*seen)
-    of = [ms(known.lookup(seen[0].key, seen[0].work, size)) for size in (1000, 4000, 16000)]
-    assert of == pytest.approx([2.0, 2.0 * 4**0.25, 2.0 * 16**0.25])
+def test_a_larger_network_makes_its_operators_slower_by_what_was_seen_and_no_more_than_twice_as_far():
+    seen = [entry(2.0, source="small", network_bytes=10**6), entry(3.2, source="large", network_bytes=4 * 10**6)]
+    known = table(*seen)  # 1.6 (1 + B / 4e6)
+    of = [ms(known.lookup(seen[0].key, seen[0].work, size * 10**6)) for size in (1, 2, 4, 8, 100)]
+    assert of == pytest.approx([2.0, 2.4, 3.2, 4.8, 4.8], rel=0.02)
     once = table(seen[0])
     assert ms(once.lookup(seen[0].key, seen[0].work, 16000)) == 2.0
 

@@ -63,7 +63,8 @@ def list_(file: Path, devices: str, output: Output) -> None:
         table.add_column(title)
     for one in found:
         groups = [name for name in opened.groups if one in opened.select([name])]
-        reached = f"ssh {one.device.address}" if one.device.transport == "ssh" else one.device.transport
+        address = {"ssh": one.device.address, "labgrid": one.device.place or one.name}.get(one.device.transport, "")
+        reached = f"{one.device.transport} {address}".strip()
         table.add_row(one.name, one.target.name, reached, ", ".join(one.device.tags), ", ".join(groups))
     documents = [one.device.model_dump(mode="json", exclude_defaults=True) for one in found]
     output.show(documents, table)

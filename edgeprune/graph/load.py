@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -15,6 +16,10 @@ OPSETS = range(9, 25)
 """Opsets of the default domain that are read."""
 LIMIT_BYTES = 2**31 - 1
 """A protobuf message cannot be larger."""
+HEAVY_BYTES = 1 << 25
+"""Of a file, from where it is worth the tenth of a second to look for graphs that can go first."""
+LARGE_BYTES = 4096
+"""No tensor of so many is a shape, an axis or what else values are that shapes follow from."""
 
 
 def read_onnx(path: Path) -> ir.Model:
@@ -26,6 +31,8 @@ def read_onnx(path: Path) -> ir.Model:
     """
     if not path.is_file():
         raise CorruptError(f"{path}: no such file")
+    if path.stat().st_size >= HEAVY_BYTES:
+        give_back()
     try:
         proto = onnx.load(path, format="protobuf", load_external_data=False)
     except DecodeError as error:
@@ -39,15 +46,64 @@ def read_onnx(path: Path) -> ir.Model:
     try:
         _check_operators(proto, path)
         _check_external(proto, path)
-        onnx.checker.check_model(str(path))
         onnx.load_external_data_for_model(proto, str(path.parent))
-        model: ir.Model = ir.from_proto(onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True))
+        order = [tensor.name for tensor in proto.graph.initializer]
+        large, stand_ins = _without_large(proto)
+        onnx.checker.check_model(proto)
+        for tensor in large:
+            onnx.checker.check_tensor(tensor)
+        inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+        del proto
+        model: ir.Model = ir.from_proto(inferred)
         ir.to_proto(model)  # text that is not UTF-8 shows only when it is written
+        _put_back(model.graph, large, stand_ins, order)
     except (ModelError, CorruptError):
         raise
     except Exception as error:  # the readers above raise nearly anything for a malformed graph
         raise ModelError(f"{path}: the graph is not valid ONNX: {_first_line(error)}") from error
     return model
+
+
+def give_back() -> None:
+    """Free what graphs that are of no use any more still hold: their nodes and values name each other."""
+    gc.collect()
+
+
+def _without_large(proto: onnx.ModelProto) -> tuple[list[onnx.TensorProto], set[str]]:
+    """Take tensors whose values say nothing of shapes out of a model, which is then copied time and again.
+
+    Inputs stand in for them; gives the tensors, and the names of those inputs that were not there before.
+    """
+    graph = proto.graph
+    large: list[onnx.TensorProto] = []
+    small: list[onnx.TensorProto] = []
+    for tensor in graph.initializer:
+        copy = onnx.TensorProto()
+        copy.CopyFrom(tensor)  # one of its own: what is left in the model lives as long as all of it
+        (large if len(tensor.raw_data) >= LARGE_BYTES else small).append(copy)
+    del graph.initializer[:]
+    graph.initializer.extend(small)
+    stand_ins = {tensor.name for tensor in large} - {one.name for one in graph.input}
+    graph.input.extend(
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in large
+        if tensor.name in stand_ins
+    )
+    return large, stand_ins
+
+
+def _put_back(
+    graph: ir.Graph, large: Iterable[onnx.TensorProto], stand_ins: Collection[str], order: Iterable[str]
+) -> None:
+    """In the order that they had."""
+    found = {str(value.name): value for value in graph.inputs} | dict(graph.initializers)
+    for tensor in large:
+        found[tensor.name].const_value = ir.serde.deserialize_tensor(tensor)
+    for name in stand_ins:
+        graph.inputs.remove(found[name])
+    graph.initializers.clear()
+    for name in order:
+        graph.initializers.add(found[name])
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

@@ -15,6 +15,7 @@ from edgeprune.errors import DeviceError, MissingError
 from edgeprune.lab.inventory import Device, Instance
 from edgeprune.lab.lease import Lease
 from edgeprune.lab.package import write_package
+from edgeprune.lab.place import PlaceTransport
 from edgeprune.targets.target import JETPACK
 from edgeprune.transport.local import LocalTransport
 from edgeprune.transport.simulated import Behaviour, SimulatedTransport
@@ -48,9 +49,12 @@ DEVICES = ".devices"
 
 def transport(device: Device, state: Path) -> Transport:
     """A way to it, not opened yet; `state` is where devices lie that are in this machine."""
-    if device.transport == "ssh":
+    if device.transport in ("ssh", "labgrid"):
         host = Host(device.address, device.user, device.port, device.key, device.ssh_config)
-        return SshTransport(host, python=device.python, base=device.folder or BASE)
+        python, folder = device.python, device.folder or BASE
+        if device.transport == "labgrid":
+            return PlaceTransport(device.place or device.name, host, python=python, base=folder)
+        return SshTransport(host, python=python, base=folder)
     base = Path(device.folder) if device.folder else state / device.name
     if device.transport == "local":
         return LocalTransport(base=base) if device.python == "python3" else LocalTransport(device.python, base)
@@ -67,6 +71,8 @@ def held(
     Raises DeviceError where another has it after `wait_s`.
     """
     try:
+        if isinstance(way, PlaceTransport):
+            way.acquire(wait_s=wait_s, waiting=waiting)
         with Lease(way, instance.name, wait_s=wait_s, waiting=waiting) as lease:
             ready(instance, way)
             yield lease

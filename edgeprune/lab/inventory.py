@@ -40,9 +40,11 @@ class Device(_Part):
     name: Name
     target: str
     """The device type: a name of `edgeprune targets list`, or the path of a file, seen from `lab.yaml`."""
-    transport: Literal["ssh", "local", "simulated"] = "ssh"
+    transport: Literal["ssh", "labgrid", "local", "simulated"] = "ssh"
     host: str | None = None
     """An address, or what it is called in your ~/.ssh/config; None: as the device."""
+    place: str | None = None
+    """Of a labgrid coordinator, which says where the device is; None: as the device."""
     user: str | None = None
     port: Annotated[int, Field(gt=0, lt=65536)] | None = None
     key: Path | None = None
@@ -66,7 +68,7 @@ class Device(_Part):
     """Whether its instructions are translated, so that no time there says anything; found out, too, where possible."""
     simulated: Simulated = Simulated()
 
-    @field_validator("host", "user")
+    @field_validator("host", "user", "place")
     @classmethod
     def _is_plain(cls, text: str | None) -> str | None:
         if text is not None and not re.fullmatch(SAFE, text):

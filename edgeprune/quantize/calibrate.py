@@ -16,7 +16,7 @@ from edgeprune.backends.backend import Feeds
 from edgeprune.bundle import sha256_of
 from edgeprune.errors import DataError
 from edgeprune.graph.layers import weighted_layers
-from edgeprune.graph.load import read_onnx
+from edgeprune.graph.load import HEAVY_BYTES, give_back, read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.progress import SILENT, Progress
 from edgeprune.quantize import checkpoint as checkpoints
@@ -57,6 +57,9 @@ def calibrate(
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder, progress.task("calibrate") as task:
         file = Path(folder) / "observed.onnx"
         write_onnx(_with_outputs(model, names), file)
+        del model
+        if file.stat().st_size >= HEAVY_BYTES:
+            give_back()
         task.advance(seen.samples)
 
         def unseen() -> Iterator[Feeds]:
@@ -92,7 +95,10 @@ def _size(feeds: Feeds) -> int:
 
 
 def _finite(x: NDArray[Any], name: str) -> NDArray[Any]:
-    if not np.isfinite(x).all():
+    flat = x.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        energy = np.dot(flat, flat)  # one pass; infinite, too, where squares overflow
+    if not np.isfinite(energy) and not np.isfinite(x).all():
         raise DataError(
             f"'{name}' becomes NaN or infinite on the calibration samples: check the weights and the preprocessing"
         )

@@ -42,7 +42,7 @@ CUT_OFF_US = 0.5
 
 
 class OpenVinoRunner:
-    """One compiled model and one request, whose own memory inputs are copied to and outputs from."""
+    """One compiled model and one request, to whose own memory inputs are copied."""
 
     def __init__(
         self, model: Path, properties: Mapping[str, str], dimensions: Mapping[str, Sequence[int | str]], batch: int
@@ -67,7 +67,6 @@ class OpenVinoRunner:
             if any(isinstance(size, str) for size in spec.shape)
         }
         self._in = {n: t.data for n, t in zip(self.input_names, tensors, strict=True) if n not in self._free}
-        self._out = [self._request.get_output_tensor(i) for i in range(len(self.output_names))]
 
     def infer(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """Run once. Raises DataError where a name, dtype or shape does not fit."""
@@ -79,11 +78,11 @@ class OpenVinoRunner:
                 tensor.shape = feeds[name].shape
             np.copyto(tensor.data, feeds[name])
         try:
-            self._request.infer()
+            found = self._request.infer()
         except RuntimeError as error:
             refused = _error(self._model, error)
             raise DataError(f"{refused}; it was given {shown(feeds)}") if self._free else refused from error
-        return {name: tensor.data.copy() for name, tensor in zip(self.output_names, self._out, strict=True)}
+        return dict(zip(self.output_names, found.to_tuple(), strict=True))  # copies already
 
     def evidence(self) -> dict[str, Any]:
         """Every operator of the compiled graph, in order, as OpenVINO's runtime model describes it."""
@@ -127,7 +126,7 @@ class OpenVinoRunner:
 
     def close(self) -> None:
         """Give the compiled model back."""
-        self._in, self._free, self._out = {}, {}, []
+        self._in, self._free = {}, {}
         self._request = self._compiled = None
 
     def __enter__(self) -> OpenVinoRunner:
