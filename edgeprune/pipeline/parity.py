@@ -10,10 +10,12 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeprune.backends import LOAD, LOWER
@@ -61,18 +63,23 @@ def with_parity(
     graph = float_graph(bundle)
     said: dict[str, Outputs] = {}  # by the file's hash: several runtimes have the same in FP32
 
-    def saying(file: Path) -> Outputs:
-        key = bundle.core.sha256[file.relative_to(bundle.root).as_posix()]
-        if key not in said:
-            said[key] = _computed({"model": file}, FLOAT_QDQ, "ort", given)
-        return said[key]
+    def key(file: Path) -> str:
+        return bundle.core.sha256[file.relative_to(bundle.root).as_posix()]
 
-    found = []
+    def saying(file: Path) -> Outputs:
+        if key(file) not in said:
+            said[key(file)] = _computed({"model": file}, FLOAT_QDQ, "ort", given)
+        return said[key(file)]
+
+    found, read = [], cache(read_onnx)
     with progress.task("parity", len(records)) as task:
         for record in records:
-            gate = _Gate(bundle, bundle.variant(record.variant), target, graph, given, split.judge)
+            variant = bundle.variant(record.variant)
+            own = graph if variant.name != "baseline" else None  # unpruned, it is another network than the variants'
+            gate = _Gate(variant, bundle.files(variant), target, own, given, split.judge)
+            alike = own is not None and key(own) == key(bundle.files(variant)["model"])
             try:
-                found.append(replace(record, parity=gate.judged(saying)))
+                found.append(replace(record, parity=gate.judged(saying, None if own is None or alike else read(own))))
             except EdgePruneError as error:
                 told = f"not held against the float graph: {error}"
                 found.append(replace(record, warnings=(*record.warnings, told)))
@@ -92,17 +99,21 @@ class _Gate:
     """One variant under comparison."""
 
     def __init__(
-        self, bundle: Bundle, variant: Variant, target: Target, graph: Path | None, given: Feeds, judge: Judge | None
+        self,
+        variant: Variant,
+        files: Mapping[str, Path],
+        target: Target,
+        graph: Path | None,
+        given: Feeds,
+        judge: Judge | None,
     ) -> None:
-        self._variant, self._target, self._given, self._judge = variant, target, given, judge
-        self._files = bundle.files(variant)
+        self._variant, self._files, self._target, self._graph = variant, files, target, graph
+        self._given, self._judge = given, judge
         self._layers = [layer.name for layer in variant.layers]
-        unpruned = variant.name == "baseline"  # another network than the variants'
-        self._graph = None if unpruned else graph
         self._few = {name: array[: departure.SAMPLES] if array.ndim else array for name, array in given.items()}
 
-    def judged(self, saying: Callable[[Path], Outputs]) -> Parity:
-        """`saying`: what a file answers, computed as it says."""
+    def judged(self, saying: Callable[[Path], Outputs], graph: ir.Model | None) -> Parity:
+        """`saying`: what a file answers, computed as it says; `graph`: the float graph, where the file is another."""
         samples = max(len(array) for array in self._given.values() if array.ndim)
         said, found = saying(self._files["model"]), self._by_runtime()
         parity = Parity(
@@ -113,7 +124,7 @@ class _Gate:
             file_score=self._score(said),
             runtime_score=None if found is None else self._score(found),
         )
-        return replace(parity, fault=next(self._faults(parity), ""))
+        return replace(parity, fault=next(self._faults(parity, graph), ""))
 
     def _by_runtime(self) -> Outputs | None:
         """None where the runtime is not here, or refuses the file, which its measurement tells."""
@@ -124,12 +135,13 @@ class _Gate:
         except EdgePruneError:
             return None
 
-    def _faults(self, parity: Parity) -> Iterator[str]:
+    def _faults(self, parity: Parity, graph: ir.Model | None) -> Iterator[str]:
         """The file first, for a runtime can only be as right as that."""
         precision, backend = self._variant.precision, self._variant.backend
-        yield from self._refused()
-        if self._graph is not None:
-            graph, file = read_onnx(self._graph), read_onnx(self._files["model"])
+        if not parity.runtime:
+            yield from self._refused()
+        if graph is not None:
+            file = read_onnx(self._files["model"])
             narrow = {layer.name for layer in self._variant.layers if layer.weight_bits < 8}
             first = departure.first_departing(departure.in_file(graph, file, self._layers, self._few), narrow)
             worst = min(parity.file, key=lambda one: one.snr_db)
@@ -145,7 +157,7 @@ class _Gate:
             yield f"{backend} computes something else than its file says: {_where(self._traced(), worst)}{score}"
 
     def _refused(self) -> Iterator[str]:
-        """A file that was altered since may break the rules of a runtime that is not here."""
+        """Where the runtime is not here to say so: a file that was altered may break its rules."""
         with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
             try:
                 lower = resolve(LOWER, self._variant.backend, "backend")
