@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import click
@@ -57,7 +57,7 @@ class Compiled:
     file_bytes: int
     engine_bytes: int
     seconds: float
-    """That the compiler took here: it times no kernels, as on a board it would."""
+    """Of processor time that the compiler took here: it times no kernels, as on a board it would."""
 
 
 def bundled(model: str, target: str, folder: Path) -> Bundle:
@@ -92,9 +92,9 @@ def compiled(trt: Any, files: Mapping[str, Path], variant: Variant) -> Compiled:
         config.set_compute_capability(getattr(trt.ComputeCapability, NEAREST), 0)
 
     build, log = read_build(files["build"]), Log(trt, verbose=True)
-    begin = perf_counter()
+    begin = process_time()
     built = build_engine(trt, log, files["model"], build, build.for_batch(1), configure=configure)
-    seconds = perf_counter() - begin
+    seconds = process_time() - begin
     nodes = [as_node(layer) for layer in logged(log.lines)]
     layers = effective({"version": f"RTX {trt.__version__}", "nodes": nodes}, variant.layers)
     sizes = files["model"].stat().st_size, len(built.engine)
@@ -140,7 +140,7 @@ Compiled by TensorRT-RTX {version} for {nearest}, without a GPU, by the code tha
 `benchmarks/tensorrt_layers.py`. It shows what NVIDIA's parser takes and which kernels its compiler chooses. It is
 another product than the TensorRT of a board, it times no kernels, and nothing here is a speed.
 
-| model | variant | as intended | otherwise | file, MB | engine, MB | compiled in, s |
+| model | variant | as intended | otherwise | file, MB | engine, MB | compiler, CPU s |
 |---|---|---|---|---|---|---|
 """
 
