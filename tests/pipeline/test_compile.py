@@ -67,7 +67,10 @@ def test_a_plan_that_is_none_is_refused_before_any_work(refused, tmp_path, text)
         (PrunePart(keep=0.5, sparsity=0.5), "--sparsity says what goes of the weights, --keep"),
         (PrunePart(cost="latency"), r"prune\.cost: latency: give --latency-table"),
         (PrunePart(pruner="loss", keep=0.5, loss=LossPart(threshold=0.01)), r"prune\.loss\.threshold says how far"),
-        (PrunePart(pruner="loss", remove="blocks"), r"prune\.remove: blocks: --pruner loss leaves blocks where they are"),
+        (
+            PrunePart(pruner="loss", remove="blocks"),
+            r"prune\.remove: blocks: --pruner loss leaves blocks where they are",
+        ),
         (PrunePart(pruner="rl", fractions={"conv1": 1}), r"prune\.fractions: --pruner rl has no regard to them"),
         (PrunePart(pruner="rl", rl=RlPart(reward=RewardPart(latency=1))), r"prune\.rl\.reward\.latency: nothing"),
         (PrunePart(pruner="dynamic", cost="latency"), "weights that --pruner dynamic drops take the time"),
