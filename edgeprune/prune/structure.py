@@ -73,6 +73,16 @@ class Structure:
         cuts = (Cut(module, axis, tuple(removed)) for (module, axis), removed in self._removed.items())
         return merged(cuts, self._blocks)
 
+    def widths_now(self) -> dict[str, int]:
+        """Output channels that each layer has left; 0 of one in a removed block."""
+        lost = {cut.module: len(cut.removed) for cut in self.log.cuts if cut.axis == "out"}
+        found = dict[str, int]()
+        for name, before in self.widths.items():
+            layer = self.trial.model.get_submodule(name)
+            multiple = getattr(layer, "groups", 1) if before != getattr(layer, "groups", 1) else 1
+            found[name] = 0 if self._is_removed(name) else before - multiple * lost.get(name, 0)
+        return found
+
     def left(self, group: int) -> list[int]:
         """The channels of a group that are still there; none where all its layers are in removed blocks."""
         if not any(True for _ in self.members(group)):

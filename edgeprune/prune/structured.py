@@ -82,7 +82,7 @@ class StructuredPruner:
     @property
     def report(self) -> PruneReport:
         """Widths of all convolutions, dense and recurrent layers, and why some were left."""
-        now = self._now()
+        now = self.structure.widths_now()
         return PruneReport(
             self.criterion.name,
             self.keep,
@@ -148,13 +148,13 @@ class StructuredPruner:
             self._hook.remove()
 
     def _remove(self, pieces: Sequence[Piece]) -> None:
-        before = self._now()
+        before = self.structure.widths_now()
         self.structure.remove(pieces)
         for piece in pieces:
             lost = self.structure.lost(piece)
             self._macs.remove(lost, piece.block)
             self._bill.remove(lost, piece.block)
-        now = self._now()
+        now = self.structure.widths_now()
         changed = {name: before[name] - now[name] for name in now if now[name] < before[name]}
         blocks = tuple(piece.block for piece in pieces if piece.block)
         self._events.append(Event(self._steps, self._bill.total / self._before, changed, blocks))
@@ -273,17 +273,6 @@ class StructuredPruner:
             stay = max(math.ceil(self.structure.groups[group].channels * fraction / self.align), 1) * self.align
             if stay < len(left):
                 yield Piece(group, tuple(left[: len(left) - stay]))
-
-    def _now(self) -> dict[str, int]:
-        """Output channels of each layer; 0 of one in a removed block."""
-        lost = {cut.module: len(cut.removed) for cut in self.log.cuts if cut.axis == "out"}
-        blocks, found = [f"{one}." for one in self.log.blocks], dict[str, int]()
-        for name, before in self.structure.widths.items():
-            layer = self.structure.trial.model.get_submodule(name)
-            multiple = getattr(layer, "groups", 1) if before != getattr(layer, "groups", 1) else 1
-            gone = any(f"{name}.".startswith(block) for block in blocks)
-            found[name] = 0 if gone else before - multiple * lost.get(name, 0)
-        return found
 
     def _layer(self, name: str, after: int) -> LayerWidth:
         before = self.structure.widths[name]

@@ -41,8 +41,7 @@ class AgentPruner:
     @property
     def report(self) -> PruneReport:
         """What is left of channels and connections."""
-        walk = self.walk
-        lost = {cut.module: len(cut.removed) for cut in self.log.cuts if cut.axis == "out"}
+        walk, now = self.walk, self.walk.structure.widths_now()
         active = walk.masks.counts()
         return PruneReport(
             "rl",
@@ -54,7 +53,7 @@ class AgentPruner:
             round(self._before[1]),
             round(walk.macs.total),
             tuple(
-                LayerWidth(name, width, width - lost.get(name, 0), "" if lost.get(name) else self._why(name))
+                LayerWidth(name, width, now[name], "" if now[name] < width else self._why(name))
                 for name, width in walk.structure.widths.items()
             ),
             events=tuple(self._events),

@@ -131,7 +131,7 @@ class Walk:
         if self._watch.watching and loss is not None:
             self._loss = self._loss.to(loss.device) + loss.detach()
         self._watch.watching = self._is_near(self.steps + 1)
-        if self.decision > self._decisions:
+        if self.steps > self._decisions * self._every:
             self._watch.close()
         return False
 
@@ -182,13 +182,13 @@ class Walk:
 
         Raises ModelError where the cut network would compute something else; it is then as it was.
         """
-        before = self._widths()
+        before = self.structure.widths_now()
         with self._contributions.cut_along():
             self.structure.remove(self._pieces)
         dropped = sum(self._thin(self.layers[number], count) for number, count in self._thinned.items())
         if self._thinned or self.masks.counts():
             self.masks.set_by_zeros(self._contributions.names)
-        after = self._widths()
+        after = self.structure.widths_now()
         self._pieces, self._thinned, self._loss = [], {}, torch.zeros(())
         self._contributions.clear()
         self._taylor.removed()
@@ -280,8 +280,3 @@ class Walk:
         nonzero = sum(int((one != 0).sum()) for one in found)
         stay = math.ceil(self._k * sum(one.numel() for one in found))  # neurons may have gone with some of them
         return self._contributions.drop(layer.weights, min(count, nonzero - stay))
-
-    def _widths(self) -> dict[str, int]:
-        """Output channels of every layer, as they are."""
-        lost = {cut.module: len(cut.removed) for cut in self.structure.log.cuts if cut.axis == "out"}
-        return {name: width - lost.get(name, 0) for name, width in self.structure.widths.items()}
