@@ -97,8 +97,6 @@ def _row(bundle: Bundle, variant: Variant, target: Target, seconds: float) -> Ro
 
 def _ran(bundle: Bundle, variant: Variant, target: Target) -> tuple[Counter[str], str]:
     """Layers by the precision that the runtime says it used, or why it was not asked."""
-    if variant.backend not in LOAD:
-        return Counter(), "no device"
     if target.arch not in ("any", architecture()):
         return Counter(), f"no {target.arch}"
     try:

@@ -27,8 +27,8 @@ def test_a_row_tells_what_was_meant_what_ran_and_what_it_takes(table, shared_dat
 
 def test_what_cannot_run_here_says_why(table, shared_data, tmp_path):
     for row in table.rows("lenet5", load_target("jetson"), tmp_path):
-        assert (row.ran, row.not_run) == ({}, "no device")
-        assert row.cells()[5] == "no device"
+        assert (row.ran, row.not_run) == ({}, "no aarch64")
+        assert row.cells()[5] == "no aarch64"
 
 
 def test_the_page_has_a_row_each_and_the_reasons_below(table):

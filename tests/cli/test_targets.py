@@ -14,7 +14,7 @@ def test_the_list_names_every_target_with_its_runtimes():
     shown = CliRunner().invoke(main, ["targets", "list"]).stdout
     for name in target_names():
         assert name in shown
-    assert "tensorrt fp32/int8" in shown
+    assert "tensorrt fp32/fp16/int8" in shown
 
 
 def test_the_list_as_json_is_the_targets():
