@@ -121,7 +121,7 @@ def test_two_collectors_at_once_take_turns_on_a_device(bundles, tmp_path):
 def test_a_disk_that_is_full_is_told_and_the_next_device_goes_on(bundles, tmp_path):
     small = tmp_path / "of-small"
     small.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(small)], capture_output=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(small)], capture_output=True)
     if made.returncode:
         pytest.skip("no file system can be mounted here")
     try:
