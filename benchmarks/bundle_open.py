@@ -15,7 +15,8 @@ from time import perf_counter
 
 import click
 
-from edgeprune.bundle import CORE, open_bundle, sha256_of
+from edgeprune.bundle import CORE, open_bundle
+from edgeprune.file_hash import sha256_of
 from edgeprune.metrics import Interval, order_statistic_interval
 
 MOST_MS = 50.0

@@ -13,7 +13,7 @@ import click
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from edgeprune.bundle import sha256_of
+from edgeprune.file_hash import sha256_of
 from edgeprune.recipe import Recipe, read_yaml
 from edgeprune.shipped import find
 

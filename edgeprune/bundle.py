@@ -17,6 +17,7 @@ from pydantic import ConfigDict, ValidationError
 
 from edgeprune.adapter import adapter
 from edgeprune.errors import CorruptError, InputError
+from edgeprune.file_hash import sha256_of
 from edgeprune.registry import unknown
 from edgeprune.tensor import TensorSpec
 
@@ -202,15 +203,6 @@ def open_bundle(root: Path, *, only: Collection[str] | None = None) -> Bundle:
         _check_place(root, name, inside)
         _check_file(root, name, core.sha256)
     return Bundle(root, core, hashlib.sha256(content).hexdigest())
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _check_place(root: Path, name: str, inside: Path) -> None:

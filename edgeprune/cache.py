@@ -24,8 +24,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from edgeprune.bundle import sha256_of
 from edgeprune.errors import OutputError
+from edgeprune.file_hash import sha256_of
 from edgeprune.progress import SILENT, Progress
 
 RECORD = "stage.json"

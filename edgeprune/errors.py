@@ -11,6 +11,7 @@ EdgePruneError
 ├── BudgetError            3  a budget or threshold is not met
 ├── MissingError           4  a dependency or device needed for this is not here
 ├── DeviceError            5  a device or the process on it failed
+│   └── BusyError             somebody else has the device now
 └── FallbackError          6  an operator ran in another precision than intended, and that was not allowed
 
 0 is success, 1 a bug of ours (a traceback), 130 an interrupt. A message is one line: what, where, what to do.
@@ -71,6 +72,10 @@ class DeviceError(EdgePruneError):
     """A device, or the process on it, failed."""
 
     exit_code = 5
+
+
+class BusyError(DeviceError):
+    """Somebody else has the device now."""
 
 
 class FallbackError(EdgePruneError):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgeprune.errors import CorruptError, InputError
 from edgeprune.roofline import Limit, Part, Peaks, limit
+from edgeprune.whole_file import whole
 
 SCHEMA = 1
 FILE = "latency.csv"
@@ -258,18 +259,13 @@ def read_table(path: Path) -> LatencyTable:
 def write_table(table: LatencyTable, path: Path) -> None:
     """Write a table as CSV; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            of = (SCHEMA, table.target, table.machine, table.environment)
-            for one in sorted(table.entries, key=lambda one: (one.key, one.source)):
-                told = (f"{one.ms:.6g}", *one.work, one.network_bytes, one.source, one.measured_at)
-                writer.writerow((*of, *one.key, *told))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        of = (SCHEMA, table.target, table.machine, table.environment)
+        for one in sorted(table.entries, key=lambda one: (one.key, one.source)):
+            told = (f"{one.ms:.6g}", *one.work, one.network_bytes, one.source, one.measured_at)
+            writer.writerow((*of, *one.key, *told))
 
 
 def _entry(row: Mapping[str, str]) -> Entry:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeprune.errors import OutputError
+from edgeprune.whole_file import write_whole
 
 SCHEMA = 1
 MOST = 40
@@ -65,12 +65,6 @@ def read_noise(root: Path, environment: str) -> Noise:
 def write_noise(noise: Noise, root: Path) -> Path:
     """Keep it; the file appears whole or not at all. Raises OutputError."""
     path = noise_file(root, noise.environment)
-    partial = path.with_name(path.name + ".partial")
     content = {"schema": SCHEMA, "environment": noise.environment, "controls": noise.controls}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be kept ({error.strerror}): make room or set EDGEPRUNE_CACHE=DIR") from error
+    write_whole(path, f"{json.dumps(content)}\n".encode(), "make room or set EDGEPRUNE_CACHE=DIR")
     return path

@@ -16,6 +16,7 @@ from edgeprune.errors import CorruptError
 from edgeprune.metrics import Interval, order_statistic_interval
 from edgeprune.roofline import Limit, Peaks
 from edgeprune.scenario import ALONE, Scenario
+from edgeprune.whole_file import whole
 
 SCHEMA = 1
 MB = 1_000_000
@@ -270,13 +271,9 @@ class Measured:
 
 def write(record: Measurement | Measured, path: Path) -> None:
     """Write one record as JSON; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
     kind: Any = type(record)
-    try:
+    with whole(path) as partial:
         partial.write_bytes(adapter(kind).dump_json(record, indent=1) + b"\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_measurement(path: Path) -> Measurement:

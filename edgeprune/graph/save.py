@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from edgeprune.errors import ModelError
 from edgeprune.graph.load import LIMIT_BYTES
+from edgeprune.whole_file import whole
 
 
 def write_onnx(model: ir.Model, path: Path) -> None:
@@ -15,9 +16,5 @@ def write_onnx(model: ir.Model, path: Path) -> None:
     weights_bytes = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     if weights_bytes > LIMIT_BYTES:
         raise ModelError(f"{path}: {weights_bytes} bytes of weights do not fit one ONNX file (limit {LIMIT_BYTES})")
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole(path) as partial:
         partial.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

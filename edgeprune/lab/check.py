@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.doctor import overwritten
-from edgeprune.errors import DeviceError, EdgePruneError, MissingError
+from edgeprune.errors import BusyError, EdgePruneError, MissingError
 from edgeprune.lab.connect import first_words, held, said, transport
 from edgeprune.lab.inventory import Instance
 from edgeprune.results import MB
@@ -58,9 +58,8 @@ def check(instance: Instance, state: Path) -> Health:
             return _examined(instance, way)
     except MissingError as error:
         return Health(instance.name, instance.target.name, "faulty", (str(error),))
-    except DeviceError as error:
-        busy = "in use by" in str(error)
-        return Health(instance.name, instance.target.name, "in use" if busy else "faulty", (str(error),))
+    except BusyError as error:
+        return Health(instance.name, instance.target.name, "in use", (str(error),))
     except EdgePruneError as error:
         return Health(instance.name, instance.target.name, "faulty", (str(error),))
 

@@ -71,8 +71,6 @@ def held(
     Raises DeviceError where another has it after `wait_s`.
     """
     try:
-        if isinstance(way, PlaceTransport):
-            way.acquire(wait_s=wait_s, waiting=waiting)
         with Lease(way, instance.name, wait_s=wait_s, waiting=waiting) as lease:
             ready(instance, way)
             yield lease

@@ -8,16 +8,19 @@ import inspect
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from types import TracebackType
 
-from edgeprune.errors import DeviceError
+from edgeprune.errors import BusyError, DeviceError
 from edgeprune.transport.transport import WORK, Process, Transport
 from edgeprune.worker import keeper
 
 BEAT_S = 5.0
 ENDING_S = 10.0
+AGAIN_S = 2.0
+"""Between two attempts where the way to a device is not free."""
 
 
 class Lease:
@@ -33,10 +36,8 @@ class Lease:
         self._writing = threading.Lock()
 
     def __enter__(self) -> Lease:
-        """Wait for the lease, at most `wait_s`. Raises DeviceError where another holds it still."""
-        words = ["-c", inspect.getsource(keeper), WORK, who(datetime.now(timezone.utc))]
-        # outside: whoever holds the device ends what runs in its work folder, at any moment
-        self._process = self._transport.start([self._transport.python, *words], outside=True)
+        """Wait for the lease, at most `wait_s`. Raises BusyError where another holds it still."""
+        self._process = self._start()
         try:
             self._await(self._process)
         except BaseException:
@@ -46,6 +47,21 @@ class Lease:
         threading.Thread(target=self._beat, daemon=True).start()
         return self
 
+    def _start(self) -> Process:
+        """A keeper there, once the way to it is free."""
+        words = ["-c", inspect.getsource(keeper), WORK, who(datetime.now(timezone.utc))]
+        deadline, told = time.monotonic() + self._wait_s, ""
+        while True:
+            try:
+                # outside: whoever holds the device ends what runs in its work folder, at any moment
+                return self._transport.start([self._transport.python, *words], outside=True)
+            except BusyError as error:
+                if time.monotonic() >= deadline:
+                    raise
+                if str(error) != told:
+                    self._waiting(told := str(error))
+            time.sleep(AGAIN_S)
+
     def _await(self, process: Process) -> None:
         """Until it is held; the time begins when another is found to hold it."""
         expired = threading.Timer(self._wait_s, process.kill)
@@ -53,8 +69,10 @@ class Lease:
         busy = ""
         try:
             while (line := self._line()) != "held":
+                if not line and busy:
+                    raise BusyError(f"{self._name}: {busy}")
                 if not line:
-                    raise DeviceError(f"{self._name}: {busy or self._last_words()}")
+                    raise DeviceError(f"{self._name}: {self._last_words()}")
                 if not line.startswith("busy "):
                     raise DeviceError(f"{self._name}: its keeper said {line[:80]!r}, which is no answer")
                 if not busy:

@@ -11,23 +11,20 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from edgeprune.errors import DeviceError, EdgePruneError, MissingError
+from edgeprune.errors import BusyError, DeviceError, EdgePruneError, MissingError
 from edgeprune.transport.ssh import SAFE, Host, SshTransport
 
 _log = logging.getLogger(__name__)
 
 CLIENT = "labgrid-client"
 ANSWER_S = 60.0
-AGAIN_S = 2.0
-"""Between two attempts for a place that another has."""
 SERVICE = "NetworkService"
 OURS = "You have already acquired place {place}."
 """What its client says where this user on this host has it: another collector, or somebody by hand."""
@@ -37,7 +34,8 @@ TAKEN = re.compile(r"already acquired (?:by|place \S+ on) (\S+?)\.? ")
 class PlaceTransport:
     """SSH to where the place's NetworkService is, while the place is ours; it is acquired on the first use.
 
-    What another program of this user had acquired before is used with it, and not released here.
+    Until it is free, each use raises BusyError. What another program of this user had acquired before is used with it,
+    and not released here.
     """
 
     def __init__(self, place: str, host: Host, *, python: str, base: str) -> None:
@@ -46,23 +44,7 @@ class PlaceTransport:
         self._way: SshTransport | None = None
         self._acquired = False
         self._lock = threading.Lock()
-        self._closed = threading.Event()
-
-    def acquire(self, *, wait_s: float = 0.0, waiting: Callable[[str], None] = lambda _: None) -> None:
-        """Wait for the place, at most `wait_s`. Raises DeviceError where another has it still."""
-        deadline, told = time.monotonic() + wait_s, ""
-        while True:
-            try:
-                self._reached()
-            except _TakenError as error:
-                if time.monotonic() >= deadline:
-                    raise
-                if str(error) != told:
-                    waiting(told := str(error))
-            else:
-                return
-            if self._closed.wait(AGAIN_S):
-                raise DeviceError(f"{self._place}: the connection was closed")
+        self._closed = False
 
     def push(self, local: Path, remote: str) -> None:
         """Copy a file there."""
@@ -82,7 +64,7 @@ class PlaceTransport:
 
     def close(self) -> None:
         """End the connection, and let others have the place."""
-        self._closed.set()
+        self._closed = True
         with self._lock:
             way, acquired = self._way, self._acquired
             self._acquired = False
@@ -94,7 +76,7 @@ class PlaceTransport:
     def _reached(self) -> SshTransport:
         with self._lock:
             if self._way is None:
-                if self._closed.is_set():
+                if self._closed:
                     raise DeviceError(f"{self._place}: the connection was closed")
                 self._acquire()
                 try:
@@ -141,7 +123,7 @@ class PlaceTransport:
 
     def _explained(self, said: str) -> DeviceError | MissingError:
         if taken := TAKEN.search(said):
-            return _TakenError(f"place {self._place}: in use by {taken[1]}: wait, or ask for it to be released")
+            return BusyError(f"place {self._place}: in use by {taken[1]}: wait, or ask for it to be released")
         last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "no word")
         told = f"place {self._place}: {CLIENT}: {last.rpartition('Error: ')[2][:200]}"
         if "connect to coordinator" in said:
@@ -160,10 +142,6 @@ class PlaceTransport:
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise DeviceError(f"place {self._place}: {CLIENT} {command}: {error}") from error
-
-
-class _TakenError(DeviceError):
-    """Another has the place."""
 
 
 def _entries(resources: Any) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from edgeprune.metrics import Interval
 from edgeprune.report.markdown import row as markdown_row
 from edgeprune.report.summary import aligned, deciding
 from edgeprune.results import EMULATED, MB, SIMULATED, Measured, Measurement
+from edgeprune.whole_file import whole
 
 
 @dataclass(frozen=True)
@@ -221,11 +222,8 @@ def write_parquet(found: Sequence[Row], path: Path) -> None:
 
     kinds: Mapping[str, Any] = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "str": pa.string()}
     schema = pa.schema([(field.name, kinds[str(field.type).partition(" ")[0]]) for field in fields(Row)])
-    partial = path.with_name(path.name + ".partial")
     try:
-        parquet.write_table(pa.Table.from_pylist([asdict(one) for one in found], schema), partial)
-        partial.replace(path)
+        with whole(path) as partial:
+            parquet.write_table(pa.Table.from_pylist([asdict(one) for one in found], schema), partial)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error}): choose another -o") from error
-    finally:
-        partial.unlink(missing_ok=True)

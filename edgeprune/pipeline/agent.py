@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from edgeprune.bundle import sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.samples import Samples
 from edgeprune.errors import ConfigError
+from edgeprune.file_hash import sha256_of
 from edgeprune.judge import CLASSIFICATION
 from edgeprune.models.calling import inputs_of, run
 from edgeprune.pipeline import pruners

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD
-from edgeprune.bundle import sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.plausible import check_images
@@ -22,6 +21,7 @@ from edgeprune.data.preprocess import feeds, fits, matched
 from edgeprune.data.wordpiece import check_length, check_vocabulary
 from edgeprune.errors import DataError, EdgePruneError, InputError, ModelError
 from edgeprune.export import parity, to_onnx
+from edgeprune.file_hash import sha256_of
 from edgeprune.graph.batch import free_batch
 from edgeprune.graph.cleanup import clean
 from edgeprune.graph.cost import macs

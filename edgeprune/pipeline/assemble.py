@@ -15,11 +15,12 @@ import yaml
 from pydantic import TypeAdapter
 
 from edgeprune.backends import LOAD
-from edgeprune.bundle import CORE, OUTSIDE, PLAN, LayerPlan, Task, Variant, open_bundle, seal, sha256_of
+from edgeprune.bundle import CORE, OUTSIDE, PLAN, LayerPlan, Task, Variant, open_bundle, seal
 from edgeprune.cache import RECORD, Stage
 from edgeprune.data.preprocess import feeds, write_preprocess
 from edgeprune.decisions import PREDICTED, TRIED
 from edgeprune.errors import CorruptError, InputError, OutputError
+from edgeprune.file_hash import sha256_of
 from edgeprune.latency_table import FILE
 from edgeprune.pipeline.artifact import MODEL, read_facts
 from edgeprune.pipeline.deploy import snippets, write_snippets

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from edgeprune.backends.backend import Feeds
 from edgeprune.bench import EvalSplit, Settings, measure
-from edgeprune.bundle import CORE, MEASURED, REPORT, Bundle, sha256_of
+from edgeprune.bundle import CORE, MEASURED, REPORT, Bundle
 from edgeprune.cache import StageCache
 from edgeprune.choose import choose_default
 from edgeprune.data.judges import judge
@@ -18,6 +18,7 @@ from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.doctor import installed, overwritten
 from edgeprune.errors import DataError
+from edgeprune.file_hash import sha256_of
 from edgeprune.latency_table import FILE
 from edgeprune.pipeline.foretold import check_table, with_predictions
 from edgeprune.pipeline.layer_times import with_layer_times

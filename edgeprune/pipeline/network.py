@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save as serialize
 
-from edgeprune.bundle import sha256_of
 from edgeprune.cache import Stage
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.preprocess import feeds, matched
 from edgeprune.data.samples import Samples
 from edgeprune.errors import ConfigError, DataError, InputError
+from edgeprune.file_hash import sha256_of
 from edgeprune.models.calling import inputs_of, run
 from edgeprune.models.mismatch import mismatch
 from edgeprune.models.pretrained import is_pretrained

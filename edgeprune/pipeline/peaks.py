@@ -12,13 +12,14 @@ import onnx_ir as ir
 from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.backends import LOAD
-from edgeprune.errors import EdgePruneError, MissingError, OutputError
+from edgeprune.errors import EdgePruneError, MissingError
 from edgeprune.graph.save import write_onnx
 from edgeprune.progress import SILENT, Progress
 from edgeprune.results import Environment
 from edgeprune.roofline import Peaks
 from edgeprune.targets.target import Target
 from edgeprune.transport.local import LocalTransport
+from edgeprune.whole_file import write_whole
 from edgeprune.worker.client import Client
 from edgeprune.worker.probe import probe
 
@@ -66,13 +67,7 @@ def peaks(target: Target, root: Path, *, seconds: float = 0.15, progress: Progre
     progress.say("bench: measuring the peaks of this machine, once")
     found = measure_peaks(target, environment.memory_bytes, seconds=seconds)
     path = peaks_file(root, environment)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(TypeAdapter(Peaks).dump_json(found, indent=1))
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be kept ({error.strerror}): make room or set EDGEPRUNE_CACHE=DIR") from error
+    write_whole(path, TypeAdapter(Peaks).dump_json(found, indent=1), "make room or set EDGEPRUNE_CACHE=DIR")
     return found
 
 

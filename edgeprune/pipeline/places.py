@@ -13,6 +13,7 @@ from edgeprune.data.datasets import KNOWN
 from edgeprune.errors import ConfigError, CorruptError, InputError
 from edgeprune.latency_table import FILE
 from edgeprune.recipe import DataPart, Recipe, Rows, validated
+from edgeprune.whole_file import whole
 
 ROLES = ("train", "calibrate", "select", "report")
 
@@ -44,9 +45,8 @@ def remember(recipe: Recipe, root: Path) -> None:
         own[Path(file).name] = file
     if own:
         places = {name: str(Path(path).resolve()) for name, path in own.items()}
-        partial = root / f"{PLACES}.partial"
-        partial.write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
-        partial.replace(root / PLACES)
+        with whole(root / PLACES) as partial:
+            partial.write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
 
 
 def located_data(bundle: Bundle, given: str | None = None) -> DataPart:

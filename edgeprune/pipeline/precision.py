@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from edgeprune.backends.backend import Feeds
 from edgeprune.bench import FLOAT_QDQ
-from edgeprune.bundle import PLAN, Task, sha256_of
+from edgeprune.bundle import PLAN, Task
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds
 from edgeprune.decisions import Predicted, TriedPlan, write_predicted, write_tried
 from edgeprune.errors import ModelError
+from edgeprune.file_hash import sha256_of
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx

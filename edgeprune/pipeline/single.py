@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.backends import LOWER
-from edgeprune.bundle import Task, sha256_of
+from edgeprune.bundle import Task
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.errors import ConfigError, InputError, OutputError
+from edgeprune.file_hash import sha256_of
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.quantized import is_quantized
 from edgeprune.metrics import Interval
@@ -27,6 +27,7 @@ from edgeprune.pipeline.precision import decide
 from edgeprune.recipe import QUANTIZED
 from edgeprune.registry import resolve, unknown
 from edgeprune.targets.target import Target
+from edgeprune.whole_file import whole
 
 
 @dataclass(frozen=True)
@@ -161,14 +162,11 @@ def _deliver(copies: dict[Path, Path]) -> tuple[Path, ...]:
     """Copy files so that each appears whole. Raises OutputError."""
     for source, out in copies.items():
         _make_folder(out.parent)
-        partial_file = out.with_name(f".{out.name}.{os.getpid()}.partial")
         try:
-            shutil.copyfile(source, partial_file)
-            partial_file.replace(out)
+            with whole(out) as partial:
+                shutil.copyfile(source, partial)
         except OSError as error:
             raise OutputError(f"{out}: cannot be written ({error.strerror}): choose another --out") from error
-        finally:
-            partial_file.unlink(missing_ok=True)
     return tuple(copies.values())
 
 

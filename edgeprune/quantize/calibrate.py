@@ -13,8 +13,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeprune.backends.backend import Feeds
-from edgeprune.bundle import sha256_of
 from edgeprune.errors import DataError
+from edgeprune.file_hash import sha256_of
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import HEAVY_BYTES, give_back, read_onnx
 from edgeprune.graph.save import write_onnx

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeprune.progress import SILENT, Progress
 from edgeprune.quantize.observers.observer import Observer
+from edgeprune.whole_file import whole
 
 ABOUT = "about"
 """The entry that holds JSON; the others are `<number of the observer>/<name in its state>`."""
@@ -38,9 +39,8 @@ def save(file: Path, seen: Seen, job: Mapping[str, Any]) -> None:
         arrays |= {f"{number}/{name}": array for name, array in observer.state().items()}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    partial = file.with_name(file.name + ".partial")
-    partial.write_bytes(buffer.getvalue())
-    partial.replace(file)
+    with whole(file) as partial:
+        partial.write_bytes(buffer.getvalue())
 
 
 def load(

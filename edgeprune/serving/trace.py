@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeprune.errors import DataError
 from edgeprune.registry import unknown
+from edgeprune.whole_file import whole
 
 CLUMP = 3.0
 """Requests that come at once in a burst, on average."""
@@ -71,16 +72,11 @@ def read_trace(path: Path) -> Trace:
 
 def write_trace(trace: Trace, path: Path) -> None:
     """As `read_trace` reads it; the file appears whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(("arrival_s", "class"))
-            classes = trace.classes or ("",) * len(trace.arrivals_s)
-            rows.writerows(zip(map(repr, trace.arrivals_s.tolist()), classes, strict=True))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("arrival_s", "class"))
+        classes = trace.classes or ("",) * len(trace.arrivals_s)
+        rows.writerows(zip(map(repr, trace.arrivals_s.tolist()), classes, strict=True))
 
 
 def _seconds(path: Path, line: int, text: str | None) -> float:

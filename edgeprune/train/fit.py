@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import Samples
-from edgeprune.errors import ModelError, OutputError
+from edgeprune.errors import ModelError
 from edgeprune.judge import CLASSIFICATION
 from edgeprune.models.calling import inputs_of, run
 from edgeprune.progress import SILENT, Progress, Task
@@ -30,6 +30,7 @@ from edgeprune.recipe import TrainPart
 from edgeprune.train.batches import Batches, TensorBatches, device_for, load_batches
 from edgeprune.train.distill import distillation
 from edgeprune.train.loss import check_trainable, loss_of
+from edgeprune.whole_file import write_whole
 
 NOTE_EVERY = 16  # batches; reading the loss makes an accelerator wait
 RECOVERY = ("recover_epochs", "recover_lr", "distill", "temperature")
@@ -300,7 +301,6 @@ def _resume(training: _Training, job: dict[str, Any], checkpoint: Path, progress
 
 
 def _save(training: _Training, job: dict[str, Any], checkpoint: Path, done: int) -> None:
-    partial = checkpoint.with_name(checkpoint.name + ".partial")
     state = {
         "job": job,
         "done": done,
@@ -310,10 +310,4 @@ def _save(training: _Training, job: dict[str, Any], checkpoint: Path, done: int)
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)  # into memory: writing to a full disk, it would not say that the disk is full
-    try:
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(checkpoint)
-    except OSError as error:
-        raise OutputError(
-            f"{checkpoint}: cannot be written ({error.strerror}): make room or choose another folder"
-        ) from error
+    write_whole(checkpoint, buffer.getvalue(), "make room or choose another folder")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgeprune.errors import DeviceError, MissingError
 from edgeprune.transport.transport import WORK, refuse_outside
+from edgeprune.whole_file import whole
 
 PACKAGE_ROOT = Path(__file__).parents[2]
 
@@ -86,11 +87,8 @@ class LocalTransport:
 
 
 def _copy(source: Path, goal: Path) -> None:
-    partial = goal.with_name(goal.name + ".partial")
     try:
-        shutil.copyfile(source, partial)
-        partial.replace(goal)
+        with whole(goal) as partial:
+            shutil.copyfile(source, partial)
     except FileNotFoundError as error:
         raise DeviceError(f"{source}: not there") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ connection ends with us however we end. A host whose key is not known is refused
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import select
@@ -23,8 +22,10 @@ from pathlib import Path
 from typing import IO
 
 from edgeprune.errors import DeviceError, MissingError
+from edgeprune.file_hash import sha256_of
 from edgeprune.transport.archive import MOST_BYTES, unpack
 from edgeprune.transport.transport import PACKAGE, WORK, refuse_outside
+from edgeprune.whole_file import whole
 
 BASE = ".cache/edgeprune"
 """Below the home of the user there."""
@@ -116,7 +117,7 @@ class SshTransport:
 
     def push(self, local: Path, remote: str) -> None:
         """Copy a file there, under its hash; what is there of it already is not sent again."""
-        name, size = _sha256(local), local.stat().st_size
+        name, size = sha256_of(local), local.stat().st_size
         blob, goal = f"blobs/{name}", shlex.quote(f"./{refuse_outside(remote)}")
         place = f'd={goal}; mkdir -p "${{d%/*}}" && {{ ln -f {blob} {goal} 2>/dev/null || cp -f {blob} {goal}; }}'
         there = self._shell(
@@ -138,18 +139,14 @@ class SshTransport:
 
     def pull(self, remote: str, local: Path) -> None:
         """Copy a file back. Raises DeviceError where it is larger than MOST_BYTES."""
-        partial = local.with_name(local.name + ".partial")
-        try:
-            with self._reading(f"cat -- {shlex.quote(refuse_outside(remote))}") as stream, partial.open("wb") as file:
-                left = MOST_BYTES
-                while block := stream.read(BLOCK):
-                    left -= len(block)
-                    if left < 0:
-                        raise DeviceError(f"{self._host.address}: {remote}: larger than {MOST_BYTES} bytes: refused")
-                    file.write(block)
-            partial.replace(local)
-        finally:
-            partial.unlink(missing_ok=True)
+        script = f"cat -- {shlex.quote(refuse_outside(remote))}"
+        with whole(local) as partial, self._reading(script) as stream, partial.open("wb") as file:
+            left = MOST_BYTES
+            while block := stream.read(BLOCK):
+                left -= len(block)
+                if left < 0:
+                    raise DeviceError(f"{self._host.address}: {remote}: larger than {MOST_BYTES} bytes: refused")
+                file.write(block)
 
     def pull_folder(self, remote: str, local: Path) -> None:
         """Copy all files of a folder back as one archive, whose members are checked."""
@@ -306,14 +303,6 @@ class SshTransport:
             closed = self._closed
         if closed:
             process.kill()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _rest(stream: IO[bytes] | None) -> str:

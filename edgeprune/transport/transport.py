@@ -41,8 +41,8 @@ class Process(Protocol):
 class Transport(Protocol):
     """A way to one device. Remote paths are relative to a folder of its own there, in which processes start.
 
-    What cannot be done raises DeviceError where it may be done in the next minute, as after a lost connection, and
-    MissingError where somebody must do something first.
+    Where another has the device now, BusyError is raised; what else cannot be done raises DeviceError where it may be
+    done in the next minute, as after a lost connection, and MissingError where somebody must do something first.
     """
 
     python: str

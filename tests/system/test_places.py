@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edgeprune.errors import DeviceError, MissingError
+from edgeprune.errors import BusyError, DeviceError, MissingError
+from edgeprune.lab.lease import Lease
 from edgeprune.lab.place import CLIENT, PlaceTransport
 from edgeprune.transport.ssh import Host
 from tests.sshd import Server, free_port, serving
@@ -110,27 +111,27 @@ def test_what_this_user_has_already_stays_theirs(lent):
 
 def test_a_place_that_another_has_is_waited_for(lent):
     assert client("-p", PLACE, "acquire", user="other").returncode == 0
-    with pytest.raises(DeviceError, match="in use by elsewhere/other"):
-        way_to(lent).acquire()
+    with pytest.raises(BusyError, match="in use by elsewhere/other"):
+        way_to(lent).start(["true"])
     said = []
     threading.Timer(1.0, lambda: client("-p", PLACE, "release", user="other")).start()
     way = way_to(lent)
-    way.acquire(wait_s=60, waiting=said.append)
-    assert "elsewhere/other" not in holder()
+    with Lease(way, PLACE, wait_s=60, waiting=said.append):
+        assert "elsewhere/other" not in holder()
     assert len(said) == 1
     way.close()
 
 
 def test_what_is_wrong_is_told_with_what_to_do(lent, tmp_path, monkeypatch):
     with pytest.raises(MissingError, match=r"nowhere.*labgrid-client places"):
-        way_to(lent, "nowhere").acquire()
+        way_to(lent, "nowhere").start(["true"])
     assert client("-p", "bare", "create").returncode == 0
     with pytest.raises(MissingError, match="bare: it has not one NetworkService"):
-        way_to(lent, "bare").acquire()
+        way_to(lent, "bare").start(["true"])
     assert "acquired: None" in client("-p", "bare", "show").stdout
     monkeypatch.setenv("LG_COORDINATOR", f"127.0.0.1:{free_port()}")
     with pytest.raises(DeviceError, match="LG_COORDINATOR"):
-        way_to(lent).acquire()
+        way_to(lent).start(["true"])
 
 
 def test_a_lab_collects_from_a_place(lent, bundles, tmp_path):

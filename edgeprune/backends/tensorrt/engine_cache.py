@@ -16,12 +16,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 
 from edgeprune.errors import CorruptError, EdgePruneError, ModelError, OutputError
+from edgeprune.file_hash import sha256_of
 
 ENGINE, HEADER = "model.engine", "engine.json"
 SCHEMA = 1
@@ -152,32 +153,8 @@ def check_engine(engine: Path, identity: Identity) -> None:
             )
     if (found := engine.stat().st_size if engine.is_file() else 0) != size:
         raise CorruptError(f"{engine}: {found} of {size} bytes: remove it, {AGAIN}")
-    if file_sha256(engine) != digest:
+    if sha256_of(engine) != digest:
         raise CorruptError(f"{engine}: not what was built (its hash differs): remove it, {AGAIN}")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears whole or stays as it was; what is left of a failure is removed."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-
-
-def file_sha256(path: Path) -> str:
-    """The hash of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _write_header(engine: Path, identity: Identity, seconds: float) -> None:
@@ -185,7 +162,7 @@ def _write_header(engine: Path, identity: Identity, seconds: float) -> None:
         "schema": SCHEMA,
         "identity": asdict(identity),
         "bytes": engine.stat().st_size,
-        "sha256": file_sha256(engine),
+        "sha256": sha256_of(engine),
         "seconds": round(seconds, 3),
     }
-    write_whole(engine.with_name(HEADER), json.dumps(told, indent=1, sort_keys=True).encode() + b"\n")
+    engine.with_name(HEADER).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -20,11 +20,13 @@ from edgeprune.backends.tensorrt import trtexec
 from edgeprune.backends.tensorrt.build import Log, build_engine
 from edgeprune.backends.tensorrt.build_file import Build, Shapes, read_build
 from edgeprune.backends.tensorrt.cudart import Buffer, Cuda
-from edgeprune.backends.tensorrt.engine_cache import EngineCache, Identity, check_engine, file_sha256, write_whole
+from edgeprune.backends.tensorrt.engine_cache import EngineCache, Identity, check_engine
 from edgeprune.backends.tensorrt.layers import from_inspector
 from edgeprune.errors import ConfigError, CorruptError, DeviceError, MissingError, ModelError
+from edgeprune.file_hash import sha256_of
 from edgeprune.targets.machine import architecture, power_mode
 from edgeprune.tensor import TensorSpec
+from edgeprune.whole_file import whole
 
 try:
     import tensorrt as trt
@@ -63,7 +65,7 @@ class TensorRtRunner:
         try:
             self._stream = cuda.stream()
             self._allocate(engine)
-        except Exception:
+        except BaseException:
             self.close()
             raise
 
@@ -204,7 +206,7 @@ def _wanted(files: Mapping[str, Path], batch: int, cuda: Cuda) -> tuple[Build, d
         build,
         shapes,
         Identity(
-            model_sha256=file_sha256(files["model"]),
+            model_sha256=sha256_of(files["model"]),
             tensorrt=trt.__version__,
             compute_capability=cuda.gpu.compute_capability,
             multiprocessors=cuda.gpu.multiprocessors,
@@ -219,9 +221,9 @@ def _by_python(model: Path, build: Build, shapes: Mapping[str, Shapes], timing: 
     def make(engine: Path) -> None:
         known = timing.read_bytes() if timing.is_file() else b""
         built = build_engine(trt, Log(trt), model, build, shapes, timing_cache=known)
-        write_whole(engine, built.engine)
-        with suppress(OSError):  # without it the next build takes longer, and no more
-            write_whole(timing, built.timing_cache)
+        engine.write_bytes(built.engine)
+        with suppress(OSError), whole(timing) as partial:  # without it the next build takes longer, and no more
+            partial.write_bytes(built.timing_cache)
 
     return make
 

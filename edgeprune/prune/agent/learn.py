@@ -23,9 +23,10 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
 from torch import Tensor
 
-from edgeprune.errors import ConfigError, OutputError
+from edgeprune.errors import ConfigError
 from edgeprune.prune.agent.environment import PruningEnvironment
 from edgeprune.prune.agent.policy import HIDDEN, Policy
+from edgeprune.whole_file import write_whole
 
 BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 """Arrays of a replay buffer."""
@@ -230,12 +231,6 @@ def _restore(state: dict[str, Any], agent: Any) -> None:
 
 
 def _write(checkpoint: Path, state: dict[str, Any]) -> None:
-    partial, buffer = checkpoint.with_name(checkpoint.name + ".partial"), io.BytesIO()
+    buffer = io.BytesIO()
     torch.save(state, buffer)
-    try:
-        partial.write_bytes(buffer.getvalue())
-        partial.replace(checkpoint)
-    except OSError as error:
-        raise OutputError(
-            f"{checkpoint}: cannot be written ({error.strerror}): make room or choose another folder"
-        ) from error
+    write_whole(checkpoint, buffer.getvalue(), "make room or choose another folder")

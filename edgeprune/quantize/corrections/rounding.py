@@ -32,6 +32,7 @@ from edgeprune.quantize.constants import array
 from edgeprune.quantize.corrections.matrix import as_weight, columns, matrix, product_layers
 from edgeprune.quantize.spec import LIMITS, QuantPlan, Rounded
 from edgeprune.quantize.stream import values
+from edgeprune.whole_file import whole
 
 Layer = tuple[ir.Node, WeightedLayer]
 Moments = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -164,9 +165,8 @@ def _read(file: Path) -> Rounded:
 
 
 def _write(one: Rounded, file: Path) -> None:
-    partial = file.with_name(f"{file.stem}.partial.npz")
-    np.savez(partial, weight=one.weight, scale=one.scale)
-    partial.replace(file)  # a kill leaves a layer whole or absent
+    with whole(file) as partial, partial.open("wb") as opened:  # a kill leaves a layer whole or absent
+        np.savez(opened, weight=one.weight, scale=one.scale)
 
 
 def _with_weights(model: ir.Model, rounded: Mapping[str, Rounded]) -> ir.Model:

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from edgeprune.backends.tensorrt.engine_cache import ENGINE, HEADER, EngineCache, Identity, check_engine, write_whole
+from edgeprune.backends.tensorrt.engine_cache import ENGINE, HEADER, EngineCache, Identity, check_engine
 from edgeprune.errors import CorruptError, ModelError, OutputError
 from edgeprune.eviction import clean, kept_stages
 
@@ -157,16 +157,9 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path):
-    write_whole(tmp_path / "timing", b"one")
-    write_whole(tmp_path / "timing", b"two")
-    assert (tmp_path / "timing").read_bytes() == b"two"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 def test_the_stage_cache_sees_engines_and_cleans_them(cache):
     cache.get(HERE, 100, Builds())
-    write_whole(cache.timing(HERE), b"times")
+    cache.timing(HERE).write_bytes(b"times")
     (kept,) = kept_stages(cache.root.parent)
     assert (kept.stage, kept.key) == ("tensorrt", HERE.key)
     assert kept.size_bytes > 9000

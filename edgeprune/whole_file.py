@@ -1,0 +1,36 @@
+"""Files that appear whole or stay as they were, whatever ends their writing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgeprune.errors import OutputError
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A place beside a file to write it at, which takes the file's own at the end of the block; a failure removes it.
+
+    It is this process's own: where two write one file at once, that of the last one stays, whole. What stops the
+    writing, such as an OSError of a full disk, is raised as it is.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def write_whole(path: Path, content: bytes, remedy: str) -> None:
+    """Write a file so, and the folders it lies in. Raises OutputError, which ends with what to do, where it cannot."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as partial:
+            partial.write_bytes(content)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}): {remedy}") from error
