@@ -66,5 +66,5 @@ def write_noise(noise: Noise, root: Path) -> Path:
     """Keep it; the file appears whole or not at all. Raises OutputError."""
     path = noise_file(root, noise.environment)
     content = {"schema": SCHEMA, "environment": noise.environment, "controls": noise.controls}
-    write_whole(path, f"{json.dumps(content)}\n".encode(), "make room or set EDGEPRUNE_CACHE=DIR")
+    write_whole(path, f"{json.dumps(content)}\n".encode(), "make room or set EDGEPRUNE_CACHE=DIR", make_folders=True)
     return path

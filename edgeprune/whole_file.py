@@ -26,10 +26,11 @@ def whole(path: Path) -> Iterator[Path]:
             partial.unlink()
 
 
-def write_whole(path: Path, content: bytes, remedy: str) -> None:
-    """Write a file so, and the folders it lies in. Raises OutputError, which ends with what to do, where it cannot."""
+def write_whole(path: Path, content: bytes, remedy: str, *, make_folders: bool = False) -> None:
+    """Write a file so, on request with the folders it lies in. Raises OutputError with the remedy where it cannot."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if make_folders:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with whole(path) as partial:
             partial.write_bytes(content)
     except OSError as error:

@@ -9,7 +9,9 @@ from edgeprune.whole_file import whole, write_whole
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
-    write_whole(tmp_path / "deep" / "timing", b"one", "")
+    with pytest.raises(OutputError, match="No such file or directory"):
+        write_whole(tmp_path / "deep" / "timing", b"one", "")
+    write_whole(tmp_path / "deep" / "timing", b"one", "", make_folders=True)
     write_whole(tmp_path / "deep" / "timing", b"two", "")
     assert (tmp_path / "deep" / "timing").read_bytes() == b"two"
     assert len(list((tmp_path / "deep").iterdir())) == 1

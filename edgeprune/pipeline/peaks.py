@@ -67,7 +67,9 @@ def peaks(target: Target, root: Path, *, seconds: float = 0.15, progress: Progre
     progress.say("bench: measuring the peaks of this machine, once")
     found = measure_peaks(target, environment.memory_bytes, seconds=seconds)
     path = peaks_file(root, environment)
-    write_whole(path, TypeAdapter(Peaks).dump_json(found, indent=1), "make room or set EDGEPRUNE_CACHE=DIR")
+    write_whole(
+        path, TypeAdapter(Peaks).dump_json(found, indent=1), "make room or set EDGEPRUNE_CACHE=DIR", make_folders=True
+    )
     return found
 
 

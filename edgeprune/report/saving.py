@@ -9,4 +9,6 @@ from edgeprune.whole_file import write_whole
 
 def save(content: str | bytes, path: Path) -> None:
     """Write a file and the folders it lies in. Raises OutputError where it cannot."""
-    write_whole(path, content.encode() if isinstance(content, str) else content, "choose another place")
+    write_whole(
+        path, content.encode() if isinstance(content, str) else content, "choose another place", make_folders=True
+    )

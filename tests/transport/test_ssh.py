@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 from edgeprune.errors import DeviceError, MissingError
+from edgeprune.file_hash import sha256_of
 from edgeprune.transport import ssh
 from edgeprune.transport.ssh import Host, SshTransport
 from tests.sshd import cut_after, free_port, serving
@@ -161,7 +162,7 @@ def test_a_connection_lost_at_any_byte_leaves_a_whole_file_or_none_and_goes_on_w
 
 def test_a_partial_file_of_other_bytes_is_found_out_and_sent_anew(server, to, tmp_path, file):
     transport = to(server.host())
-    name = ssh._sha256(file)
+    name = sha256_of(file)
     blobs = tmp_path / "device" / "work" / "blobs"
     blobs.mkdir(parents=True)
     (blobs / f"{name}.partial").write_bytes(b"cxx")
