@@ -116,7 +116,9 @@ def check(job: Job, model: nn.Module, example: Example) -> None:
         return
     pruner = in_training(job, model, example, optimizer, steps)
     if pruner.report.connections:
-        job.progress.say("prune: no runtime is faster by single weights that are zero, in no pattern: files compress better")
+        job.progress.say(
+            "prune: single weights that are zero make no runtime faster, in no pattern: files compress better"
+        )
 
 
 def _dynamic(job: Job, model: nn.Module, example: Example, optimizer: Optimizer, steps: int) -> DynamicPruner:

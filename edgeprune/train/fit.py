@@ -28,6 +28,7 @@ from edgeprune.models.calling import inputs_of, run
 from edgeprune.progress import SILENT, Progress, Task
 from edgeprune.recipe import TrainPart
 from edgeprune.train.batches import Batches, TensorBatches, device_for, load_batches
+from edgeprune.train.compiled import Compiled
 from edgeprune.train.distill import distillation
 from edgeprune.train.loss import check_trainable, loss_of
 from edgeprune.whole_file import write_whole
@@ -95,7 +96,8 @@ def fit(
 
     Raises DataError where there are no samples or no answers to them, ConfigError where nothing says what to train
     for, ModelError where training diverges (the network is then as it was before that epoch, or after the last
-    removal in it), MissingError where the device is not here, OutputError where the checkpoint cannot be written.
+    removal in it), MissingError where the device or the compiler is not here, OutputError where the
+    checkpoint cannot be written.
     """
     check_trainable(task)
     device = device_for(part.device)
@@ -119,6 +121,7 @@ def fit(
         epochs=epochs,
         seed=seed,
         teacher=teacher,
+        compiled=Compiled(model, settled=pruner is None) if part.compile else None,
     )
     job = training.job  # with the shapes that it begins with
     if pruner is not None:
@@ -156,6 +159,7 @@ class _Training:
     epochs: int
     seed: int
     teacher: nn.Module | None = None
+    compiled: Compiled | None = None
     pruners: list[Steps] = field(default_factory=list)
     """None or one: it is made with the optimizer."""
     good: dict[str, Tensor] = field(default_factory=dict)
@@ -190,6 +194,8 @@ class _Training:
         _place(self.model, device, torch.channels_last)  # whoever looked between two epochs may have moved it
         self.model.train()
         self._note_good()
+        if self.compiled:
+            self.compiled.begin()
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), deterministic:
             torch.manual_seed(source)  # for dropout
@@ -204,6 +210,8 @@ class _Training:
                         return value
                     note = f"epoch {index + 1} of {self.epochs}, loss {value:.3f}"
                 shown.advance(note=note)
+        if self.compiled:
+            self.compiled.end()
         return float(total) / len(self.batches.targets)
 
     def back_to_good(self) -> None:
@@ -218,7 +226,7 @@ class _Training:
         inputs, targets = self.batches.take(rows, generator), self.batches.targets[rows]
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(targets.device.type, torch.bfloat16, enabled=self.part.precision == "bf16"):
-            outputs = run(self.model, inputs)
+            outputs = run(self.compiled.module if self.compiled else self.model, inputs)
             loss = loss_of(self.task, outputs, targets)
             if self.teacher is not None:
                 with torch.no_grad():
@@ -292,6 +300,8 @@ def _resume(training: _Training, job: dict[str, Any], checkpoint: Path, progress
             return 0
         for pruner, of in zip(training.pruners, state["pruners"], strict=True):
             pruner.load_state_dict(of)
+        if training.compiled:
+            training.compiled.settled = bool(state["settled"])
         training.model.load_state_dict(state["model"])
         training.optimizer.load_state_dict(state["optimizer"])
         return int(state["done"])
@@ -305,6 +315,7 @@ def _save(training: _Training, job: dict[str, Any], checkpoint: Path, done: int)
         "job": job,
         "done": done,
         "pruners": [pruner.state_dict() for pruner in training.pruners],
+        "settled": training.compiled is None or training.compiled.settled,
         "model": training.model.state_dict(),
         "optimizer": training.optimizer.state_dict(),
     }
