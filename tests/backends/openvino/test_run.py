@@ -38,6 +38,23 @@ def test_an_output_does_not_change_with_the_next_run(float_model, x):
         np.testing.assert_array_equal(first, kept)
 
 
+def test_a_large_input_is_read_where_it_lies_and_left_as_it_was(write_onnx):
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[1, 64, 1024] x) => (float[1, 64, 1024] y) { a = Relu(x) y = Exp(a) }"""
+    random = np.random.default_rng(0)
+    x, other = (random.standard_normal((1, 64, 1024)).astype(np.float32) for _ in range(2))
+    locked, strided = x.copy(), np.repeat(x, 2, axis=-1)[..., ::2]
+    locked.flags.writeable = False
+    kept = x.copy()
+    with load({"model": write_onnx(text)}, F32, threads=1, batch=1) as runner:
+        for given in (x, locked, other, strided, x, other, locked):
+            answer = runner.infer({"x": given})["y"]
+            np.testing.assert_allclose(answer, np.exp(np.maximum(given, 0)), rtol=1e-5)
+        np.testing.assert_array_equal(x, kept)
+        x[:] = 0  # whoever fills the same array anew gets the new answer
+        np.testing.assert_allclose(runner.infer({"x": x})["y"], 1)
+
+
 def test_importing_it_starts_no_other_process_and_reports_to_nobody():
     code = (
         "import sys, threading\n"
