@@ -47,6 +47,7 @@ LOOKED_AT = 256
 """Calibration images that are checked before the work begins."""
 SHAPES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Cast"})
 BAKED_IN = "its batch is baked in, so samples cannot be taken together: export it with a free first dimension"
+NOT_FINITE = "NaN or infinite on the calibration samples: check the weights and the preprocessing"
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,8 @@ def _check_batch(file: Path, freed: Path, given: dict[str, NDArray[Any]]) -> Non
     for name, found in together.items():
         expected = np.concatenate([np.atleast_1d(outputs[name]) for outputs in alone])
         scale = max(1.0, float(np.abs(expected).max(initial=0)))
+        if not np.isfinite(expected).all():
+            raise ModelError(f"{file}: '{name}' is {NOT_FINITE}")
         same = expected.shape == found.shape
         if not same or not float(np.abs(expected - found).max(initial=0)) <= parity.TOLERANCE * scale:
             raise ModelError(f"{file}: {BAKED_IN}")

@@ -52,6 +52,16 @@ def test_a_batch_that_is_baked_in_is_refused_with_the_way_out(job, onnx_file):
         artifact.adopt(job(), file)
 
 
+def test_a_graph_that_answers_with_no_number_is_not_taken_for_one_with_a_fixed_batch(job, onnx_file):
+    file = onnx_file(
+        "(float[n, 1, 8, 8] x) => (float[n, 10] y) "
+        + DENSE
+        + " { flat = Flatten(x) sums = MatMul(flat, w) zeros = Sub(sums, sums) y = Div(zeros, zeros) }"
+    )
+    with pytest.raises(ModelError, match=r"user\.onnx: 'y' is NaN or infinite .* check the weights"):
+        artifact.adopt(job(), file)
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
