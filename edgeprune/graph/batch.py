@@ -32,13 +32,21 @@ def free_batch(model: ir.Model) -> ir.Model:
     for value in graph.inputs:
         named = [_renamed(value, axis, sizes) for axis in range(len(_sizes(value)))]
         value.shape = ir.Shape([BATCH, *named[1:]] if value in leading else named)
-    for node in graph:
-        for output in node.outputs:
-            output.shape = None
+    told = {output: _sizes(output) for node in graph for output in node.outputs if output.shape is not None}
+    for value in [*told, *(value for inner in graph.subgraphs() for value in _values_in(inner))]:
+        value.shape = None
     inferred = common.ShapeInferencePass()(freed).model
+    for value, given in told.items():
+        if value.shape is None:  # behind an If or a Loop, of which inference need not know what it gives
+            value.shape = ir.Shape([BATCH if size in sizes else size for size in given[:1]] + given[1:])
     for value in inferred.graph.outputs:
         _check_output(inferred.graph, value)
     return inferred
+
+
+def _values_in(graph: ir.Graph) -> list[ir.Value]:
+    """All that has dimensions."""
+    return [value for value in (*graph.inputs, *(output for node in graph for output in node.outputs)) if _sizes(value)]
 
 
 def batched_inputs(model: ir.Model) -> tuple[str, ...]:

@@ -102,8 +102,38 @@ class ReluBeforePool(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified=bool(pools))
 
 
+class DropIdentity(ir.passes.InPlacePass):
+    """Leave out what changes nothing, but for an output that is an input, a constant or an output already.
+
+    a = Relu(x)  y = Identity(a)   becomes   y = Relu(x)
+
+    The Identity of a branch or a body stays: it gives a name inside to what may lie outside.
+    """
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        """Drop each in turn."""
+        found = [node for node in model.graph if node.domain == "" and node.op_type == "Identity" and _drop(node)]
+        return ir.passes.PassResult(model, modified=bool(found))
+
+
+def _drop(node: ir.Node) -> bool:
+    source, end, graph = node.inputs[0], node.outputs[0], node.graph
+    assert graph is not None
+    is_output = end.is_graph_output()
+    if source is None or (
+        is_output and (source.is_graph_input() or source.is_initializer() or source.is_graph_output())
+    ):
+        return False
+    source.shape, source.type = source.shape or end.shape, source.type or end.type
+    ir.convenience.replace_all_uses_with(end, source, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+    if is_output:
+        source.name = end.name
+    return True
+
+
 REWRITES = (
-    common.IdentityEliminationPass(),
+    DropIdentity(),
     MeanToGlobalPool(),
     WholePoolToGlobalPool(),
     ReluBeforePool(),

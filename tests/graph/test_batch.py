@@ -72,6 +72,29 @@ def test_boxes_of_a_detector_come_per_sample(parse, evaluate):
     np.testing.assert_array_equal(evaluate(freed, x=x), np.concatenate(alone))
 
 
+BRANCHES = """(float[1, 4] x) => (float[1, 4] y) <float zero = {0}> {
+  h = Neg(x)  m = ReduceMax<keepdims = 0>(x)  c = Greater(m, zero)
+  i = If(c) < then_branch = a () => (float[1, 4] z) { z = Identity(h) }, else_branch = b () => (z) { z = Relu(h) } >
+  y = Exp(i)
+}"""
+LOOP = """(float[1, 4] x) => (float[1, 4] y) <int64 three = {3}, bool on = {1}> {
+  h = Neg(x)
+  l = Loop(three, on, h) <body = b (int64 i, bool d, float[1, 4] s) => (bool e, float[1, 4] t) {
+    e = Identity(d)  t = Mul(s, h)
+  }>
+  y = Exp(l)
+}"""
+
+
+@pytest.mark.parametrize("text", [BRANCHES, LOOP], ids=["If", "Loop"])
+def test_behind_control_flow_the_batch_is_free_as_well(parse, evaluate, text):
+    freed = free_batch(parse(text))
+    assert shapes(freed)["y"] == ["batch", "4"]
+    x = np.linspace(0.1, 1, 8, dtype=np.float32).reshape(2, 4)
+    alone = [evaluate(parse(text), x=sample[None]) for sample in x]
+    np.testing.assert_array_equal(evaluate(freed, x=x), np.concatenate(alone))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

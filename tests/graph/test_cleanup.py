@@ -43,6 +43,8 @@ FORMS = {
         f"{PLANE} {{ p = MaxPool<kernel_shape = [2, 2]>(x)  r = Relu(p)  y = Sub(r, p) }}",
         ["MaxPool", "Relu", "Sub"],
     ),
+    "an identity at the end": (f"{PLANE} {{ r = Relu(x)  y = Identity(r) }}", ["Relu"]),
+    "an identity alone": (f"{PLANE} {{ y = Identity(x) }}", ["Identity"]),
     "a dead end": (f"{PLANE} {{ i = Identity(x)  unused = Exp(i)  y = Relu(i) }}", ["Relu"]),
 }
 
@@ -208,7 +210,7 @@ def test_weights_of_another_float_type_are_refused_with_what_to_do(parse, kind, 
 BRANCHES = """(bool c, float[N, 4] x) => (float[N, 4] y) {
   h = MatMul(x, w)
   y = If(c) <
-    then_branch = a () => (z) { relu = Neg(h)  z = MatMul(relu, w) }, else_branch = b () => (z) { z = Relu(h) }
+    then_branch = a () => (z) { relu = Neg(h)  z = MatMul(relu, w) }, else_branch = b () => (z) { z = Identity(h) }
   >
 }"""
 LOOP = """(bool c, float[N, 4] x) => (float[N, 4] y) <int64 three = {3}> {
