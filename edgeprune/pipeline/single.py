@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,8 @@ from edgeprune.backends import LOWER
 from edgeprune.bundle import Task
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
-from edgeprune.errors import ConfigError, InputError, OutputError
+from edgeprune.decisions import TriedPlan, read_tried
+from edgeprune.errors import BudgetError, ConfigError, InputError, OutputError
 from edgeprune.file_hash import sha256_of
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.quantized import is_quantized
@@ -24,8 +26,9 @@ from edgeprune.pipeline.compile import pruned_network
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.lowered import VARIANT, lower_quantized
 from edgeprune.pipeline.precision import decide
-from edgeprune.recipe import QUANTIZED
+from edgeprune.recipe import QUANTIZED, Budgets
 from edgeprune.registry import resolve, unknown
+from edgeprune.results import MB
 from edgeprune.targets.target import Target
 from edgeprune.whole_file import whole
 
@@ -83,7 +86,10 @@ def export(job: Job, out: Path, cut: Path | None = None) -> Made:
 
 
 def quantize(job: Job, backend: str, out: Path) -> Made:
-    """An ONNX file with the job's graph in integers, in one runtime's spelling, and each layer's precision."""
+    """An ONNX file with the job's graph in integers, in one runtime's spelling, and each layer's precision.
+
+    Raises BudgetError where that is larger than may be, or `mixed` loses more than it may; the file is there then too.
+    """
     precision = job.recipe.quantize.precision
     if precision not in QUANTIZED:
         raise ConfigError(f"quantize: {precision} is not a precision of integers: {', '.join(QUANTIZED)}")
@@ -92,10 +98,24 @@ def quantize(job: Job, backend: str, out: Path) -> Made:
     if artifact.given(job, Path(job.recipe.model)) is not None:
         raise ConfigError(f"{job.recipe.model}: is quantized already: give the float model, or lower it as it is")
     exported = artifact.adopt(job, Path(job.recipe.model))
-    stage = lower_quantized(job, decide(job, exported, exported, None, None), backend, precision)
+    decided = decide(job, exported, exported, None, None)
+    stage = lower_quantized(job, decided, backend, precision)
     record = json.loads((stage.folder / VARIANT).read_bytes())
     (file,) = _deliver({stage.folder / record["files"]["model"]: out})
+    _check_budgets(file, job.recipe.budgets, () if decided.plan is None else read_tried(decided.plan.folder))
     return Made((file,), {"sha256": sha256_of(file), "layers": record["layers"]})
+
+
+def _check_budgets(file: Path, budgets: Budgets, tried: Sequence[TriedPlan]) -> None:
+    size_mb = file.stat().st_size / MB
+    if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:
+        raise BudgetError(f"{file}: is {size_mb:.3f} MB, {budgets.max_size_mb:g} allowed: the smallest that was found")
+    lost = next((one.lost_points for one in tried if one.chosen), 0.0)
+    if lost > budgets.max_drop:
+        raise BudgetError(
+            f"{file}: loses up to {lost:.2f} points on the select split, {budgets.max_drop:g} allowed: the best that"
+            " was found"
+        )
 
 
 def lower(file: Path, target: Target, backend: str, precision: str, out: Path, *, ir: bool = False) -> Made:

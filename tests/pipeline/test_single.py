@@ -5,12 +5,13 @@ import onnxruntime
 import pytest
 from safetensors.numpy import load_file
 
-from edgeprune.errors import ConfigError, InputError, UnknownNameError
+from edgeprune.decisions import TriedPlan
+from edgeprune.errors import BudgetError, ConfigError, InputError, UnknownNameError
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.operators import operators
 from edgeprune.latency_table import Entry, Key, LatencyTable, write_table
 from edgeprune.pipeline import single
-from edgeprune.recipe import PrunePart, TrainPart
+from edgeprune.recipe import Budgets, PrunePart, QuantizePart, TrainPart
 from edgeprune.targets.load import load_target
 
 SHORT = TrainPart(epochs=2, recover_epochs=1)
@@ -77,6 +78,29 @@ def test_what_a_stage_cannot_take_is_refused_in_one_line(job, tmp_path):
         single.export(job(prune=WHOLE), tmp_path / "out", tmp_path)
     with pytest.raises(InputError, match="no such file"):
         single.lower(tmp_path / "none.onnx", load_target("cpu"), "ort", "fp32", tmp_path / "out")
+
+
+@pytest.mark.parametrize("precision", ["int8", "mixed"])
+def test_a_size_that_no_bits_reach_ends_with_the_smallest_file(job, onnx_file, tmp_path, precision):
+    graph = onnx_file(
+        "(float[n, 1, 8, 8] x) => (float[n, 10] y) <float[64, 10] w = {"
+        + ", ".join(str(0.01 * (i % 7)) for i in range(640))
+        + "}> { flat = Flatten(x) y = MatMul(flat, w) }"
+    )
+    asked = {"quantize": QuantizePart(precision=precision), "budgets": Budgets(max_size_mb=1e-4)}
+    with pytest.raises(BudgetError, match=r"q\.onnx: is 0\.00\d MB, 0\.0001 allowed: the smallest that was found"):
+        single.quantize(job(model=str(graph), prune=WHOLE, **asked), "ort", tmp_path / "q.onnx")
+    assert read_onnx(tmp_path / "q.onnx")
+
+
+def test_a_drop_beyond_what_is_allowed_is_told_with_what_was_found(tmp_path):
+    file = tmp_path / "q.onnx"
+    file.write_bytes(b"0" * 100)
+    tried = [TriedPlan(False, 0.1, 9.0, 90, {"int4": 2}), TriedPlan(True, 0.01, 2.5, 100, {"int8": 2})]
+    with pytest.raises(BudgetError, match=r"loses up to 2\.50 points on the select split, 2 allowed"):
+        single._check_budgets(file, Budgets(max_drop=2), tried)
+    single._check_budgets(file, Budgets(max_drop=3, max_size_mb=1), tried)
+    single._check_budgets(file, Budgets(), ())
 
 
 def test_a_runtime_or_precision_the_target_has_not_is_refused(job, onnx_file, tmp_path):
