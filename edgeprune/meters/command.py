@@ -19,6 +19,8 @@ from edgeprune.errors import MissingError
 VARIABLE = "EDGEPRUNE_METER"
 FIRST_S = 10.0
 """How long the first reading may take."""
+SILENT_S, SILENCES = 2.0, 3
+"""How long none may come later: so many seconds, or so many times the longest wait so far."""
 
 
 class CommandMeter:
@@ -26,19 +28,26 @@ class CommandMeter:
 
     sampling_hz: float | None = None
 
-    def __init__(self, command: str | None = None, first_s: float = FIRST_S) -> None:
+    def __init__(self, command: str | None = None, first_s: float = FIRST_S, silent_s: float = SILENT_S) -> None:
         given = command if command is not None else os.environ.get(VARIABLE, "")
         if not given.strip():
             raise MissingError(f"external meter: {VARIABLE} names no command that prints `seconds watts`")
-        words = shlex.split(given)
+        try:
+            words = shlex.split(given)
+        except ValueError as error:
+            raise MissingError(f"external meter: {VARIABLE} is no command line ({error}): {given:.60}") from error
         self.sensor = f"external meter {words[0]}"
         try:
-            self._child = subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+            self._child = subprocess.Popen(
+                words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, errors="replace"
+            )
         except OSError as error:
             raise MissingError(f"{self.sensor}: cannot be started ({error.strerror})") from error
+        self._first_s, self._silent_s = first_s, silent_s
         self._joules, self._readings, self._fault = 0.0, 0, ""
         self._span_s = 0.0
         self._last: tuple[float, float] | None = None
+        self._came_s, self._longest_s = time.monotonic(), 0.0
         self._came = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="edgeprune-meter", daemon=True)
         self._thread.start()
@@ -48,9 +57,15 @@ class CommandMeter:
             raise MissingError(f"{self.sensor}: {fault}")
 
     def energy_j(self) -> float:
-        """Joules up to the newest reading. Raises MissingError where the command ended or printed something else."""
+        """Joules up to the newest reading.
+
+        Raises MissingError where the command ended, fell silent or printed something else.
+        """
         if self._fault:
             raise MissingError(f"{self.sensor}: {self._fault} (while measuring)")
+        silent_s = time.monotonic() - self._came_s
+        if silent_s > (max(self._silent_s, SILENCES * self._longest_s) if self._readings > 1 else self._first_s):
+            raise MissingError(f"{self.sensor}: printed nothing for {silent_s:.1f} s (while measuring)")
         if self._readings > 1 and self._span_s > 0:
             self.sampling_hz = (self._readings - 1) / self._span_s
         return self._joules
@@ -91,7 +106,8 @@ class CommandMeter:
                 return
             self._joules += (before_w + watts) / 2 * (seconds - before_s)
             self._span_s += seconds - before_s
-        self._last = (seconds, watts)
+            self._longest_s = max(self._longest_s, time.monotonic() - self._came_s)
+        self._last, self._came_s = (seconds, watts), time.monotonic()
         self._readings += 1
 
     def _exit_code(self) -> int | None:

@@ -95,3 +95,35 @@ def test_a_meter_that_dies_midway_is_told(meter, then, said):
     wait_for(lambda: opened._fault)
     with pytest.raises(MissingError, match=f"{said}.*while measuring"):
         opened.energy_j()
+
+
+def test_a_meter_that_falls_silent_midway_is_told_not_taken_for_one_that_needs_nothing():
+    program = "import time\nfor i in range(20):\n    print(i * 0.01, 5)\n    time.sleep(0.01)\ntime.sleep(60)"
+    opened = CommandMeter(printing(program), silent_s=0.3)
+    try:
+        time.sleep(1.5)
+        with pytest.raises(MissingError, match=r"printed nothing for .* \(while measuring\)"):
+            opened.energy_j()
+    finally:
+        opened.close()
+
+
+def test_a_slow_meter_is_not_taken_for_a_silent_one():
+    opened = CommandMeter(
+        printing("import time\nfor i in range(50):\n    print(i, 5)\n    time.sleep(0.3)"), silent_s=0.1
+    )
+    try:
+        wait_for(lambda: opened._readings > 2)
+        assert opened.energy_j() >= 10
+    finally:
+        opened.close()
+
+
+def test_bytes_that_are_no_text_are_told():
+    with pytest.raises(MissingError, match="not `seconds watts`"):
+        CommandMeter(printing("import sys; sys.stdout.buffer.write(bytes([255, 254, 10])); sys.stdout.flush()"))
+
+
+def test_a_line_with_a_quote_too_few_is_told():
+    with pytest.raises(MissingError, match="EDGEPRUNE_METER is no command line"):
+        CommandMeter("meter --port 'usb")
