@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +86,8 @@ def bench(
     if noise_floor:
         _noise_floor(bundles, seconds, restarts, data, output)
         return
+    if fail_if_slower is not None and not math.isfinite(fail_if_slower):
+        raise click.UsageError(f"--fail-if-slower {fail_if_slower:g} never fails: give a percentage")
     if compare:
         if metric is not None:
             raise click.UsageError("--metric has no effect with --compare, which judges no answers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter
 
 from edgeprune.backends import EFFECTIVE, TIMES
 from edgeprune.bundle import Bundle, Variant
-from edgeprune.errors import EdgePruneError, MissingError, OutputError
+from edgeprune.errors import ConfigError, EdgePruneError, MissingError, OutputError
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.operators import Operator, operators
 from edgeprune.graph.pin import pinned
@@ -61,6 +62,11 @@ class OperatorSettings:
     warm_min_s: float = 0.1
     warm_max_s: float = 2.0
     timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where nothing would be measured, or without an end."""
+        if not 0 < self.seconds < math.inf or self.restarts < 1:
+            raise ConfigError(f"operators are timed for a time above 0, and an end: {self.seconds} s given")
 
 
 def time_operators(

@@ -35,6 +35,8 @@ def test_an_option_that_says_where_nothing_is_looked_for_is_refused_in_one_line(
     [
         (["--seconds", "0"], 2, "0.0 is not in the range x>0"),
         (["--seconds", "nan"], 2, "takes a time above 0, and an end: nan s given"),
+        (["--operators", "--seconds", "nan"], 2, "operators are timed for a time above 0, and an end: nan s given"),
+        (["--compare", "b", "--fail-if-slower", "nan"], 2, "--fail-if-slower nan never fails: give a percentage"),
         (["--scenario", "flood"], 2, "scenario 'flood'"),
         (["--scenario", "server"], 2, "by when must a query be answered? --deadline-ms says it"),
         (["--scenario", "multi-stream", "--batch", "3"], 2, "a query of 8 cannot be answered 3 at a time"),
