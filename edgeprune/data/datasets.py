@@ -58,7 +58,7 @@ def read(rows: Rows, info: DatasetInfo, *, resize: Resizing | None = None, root:
     Raises DataError naming the file where rows are missing or cannot be used, MissingError where neither a folder nor
     the hub has the set.
     """
-    if _source(rows)[0] == "digits":
+    if source_of(rows)[0] == "digits":
         images, labels = digits.load()
         chosen = _range(rows, len(labels))
         return Samples({IMAGE: images[chosen]}, labels[chosen] if info.label else None)
@@ -69,7 +69,7 @@ def read(rows: Rows, info: DatasetInfo, *, resize: Resizing | None = None, root:
 
 def labels(rows: Rows, info: DatasetInfo, *, root: Path | None = None) -> NDArray[Any] | None:
     """The right answers to the rows [N], without their other columns; None where there are none."""
-    if info.label is None or _source(rows)[0] == "digits":
+    if info.label is None or source_of(rows)[0] == "digits":
         return None if info.label is None else read(rows, info).labels
     return cells.to_labels(_cells(rows, (info.label,), root), info.label, info.task, len(info.classes))
 
@@ -79,7 +79,7 @@ def digests(rows: Rows, info: DatasetInfo, *, root: Path | None = None) -> tuple
 
     Equal hashes are equal samples. The same picture stored in two formats has two.
     """
-    if _source(rows)[0] == "digits":
+    if source_of(rows)[0] == "digits":
         images, classes = digits.load()
         chosen = _range(rows, len(classes))
         stored = {IMAGE: [image.tobytes() for image in images[chosen]], "label": classes[chosen].tolist()}
@@ -91,7 +91,8 @@ def _wanted(info: DatasetInfo) -> tuple[str, ...]:
     return (*info.columns, *([info.label] if info.label else []))
 
 
-def _source(rows: Rows) -> tuple[str, str]:
+def source_of(rows: Rows) -> tuple[str, str]:
+    """The data set or folder, and its stored split. Raises DataError where one is missing."""
     name, _, split = rows.source.rpartition(":")
     if not name or not split:
         raise DataError(f"rows {rows}: a source is written <data set or folder>:<stored split>, e.g. digits:all")
@@ -108,7 +109,7 @@ def _range(rows: Rows, stored: int) -> slice:
 
 def _cells(rows: Rows, columns: Sequence[str], root: Path | None) -> Cells:
     """Stored rows; of a set that is stored sorted, in its fixed order."""
-    info = KNOWN.get(_source(rows)[0])
+    info = KNOWN.get(source_of(rows)[0])
     if info is None or not info.sorted:
         return _stored(rows, columns, root)
     everything = _stored(Rows(source=rows.source), columns, root)
@@ -117,7 +118,7 @@ def _cells(rows: Rows, columns: Sequence[str], root: Path | None) -> Cells:
 
 
 def _stored(rows: Rows, columns: Sequence[str], root: Path | None) -> Cells:
-    name, split = _source(rows)
+    name, split = source_of(rows)
     if name in KNOWN:
         under = root or _root_from_environment()
         if under is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeprune.bundle import Split
 from edgeprune.data.calibration import load_calibration, verify
-from edgeprune.data.datasets import describe, digests, labels, read
+from edgeprune.data.datasets import describe, digests, labels, read, source_of
 from edgeprune.data.encoded import Resizing
 from edgeprune.data.info import DatasetInfo
 from edgeprune.data.pixels import Pixels
@@ -195,7 +195,7 @@ def _copies(hashes: dict[str, tuple[str, ...]], judges: list[str], trains: bool)
 
 def _assert_one_kind(info: DatasetInfo, preprocess: Preprocess, rows: dict[str, Rows]) -> None:
     """A split from another source must hold samples of the same kind."""
-    for source in {chosen.source.rpartition(":")[0] for chosen in rows.values()} - {info.name}:
+    for source in {source_of(chosen)[0] for chosen in rows.values()} - {info.name}:
         other = describe(source)
         if other.columns != info.columns:
             raise DataError(

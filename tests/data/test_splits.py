@@ -162,3 +162,9 @@ def test_synthetic_rows_of_imagenet_are_brought_to_the_size_of_its_networks(tmp_
     assert images.shape == (4, 3, 224, 224)
     assert images.mean() == pytest.approx(0, abs=0.5)  # even noise is about as bright as a photograph
     np.testing.assert_array_equal(splits.labels("report"), [720, 810, 900, 990])
+
+
+def test_a_split_without_its_stored_split_is_told_and_no_folder_is_searched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"rows train\[0:8\]: a source is written <data set or folder>:<stored split>"):
+        resolve_splits(DataPart(calibrate=Rows(source="train", stop=8)), trains=False)
