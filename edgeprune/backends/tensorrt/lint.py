@@ -19,8 +19,6 @@ from edgeprune.targets.target import Target
 
 OPSET_LIMITS = (((10, 13), 24), ((10, 9), 22), ((10, 0), 20))
 """From this TensorRT on, opsets up to this one are parsed."""
-OLDEST = "10.0"
-"""The first that has strong typing and INT4; JetPack 6.0 and older hold less."""
 
 OPSET_RULE = "opset"
 
@@ -43,16 +41,11 @@ class Violation:
 def lint(model_file: Path, target: Target) -> tuple[Violation, ...]:
     """Every violation in the file, in the graph's order. Raises what reading the file raises."""
     model = read_onnx(model_file)
-    found = list(_opset(opset(model), tensorrt_version(target)))
+    found = list(_opset(opset(model), target.tensorrt))
     for node in model.graph.all_nodes():
         for rule, check in RULES.items():
             found += [Violation(rule, node.name or "", text) for text in check(node)]
     return tuple(found)
-
-
-def tensorrt_version(target: Target) -> str:
-    """The TensorRT that the target is assumed to have."""
-    return target.assumes.get("tensorrt", OLDEST)
 
 
 def oldest_for(opset_version: int) -> str:
