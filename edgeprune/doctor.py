@@ -36,6 +36,7 @@ SHARED_FOLDERS = {
         *("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
         *("onnxruntime-training", "onnxruntime-rocm", "onnxruntime-migraphx", "onnxruntime-cann", "onnxruntime-azure"),
     ),
+    "openvino": ("openvino", "openvino-nightly"),
 }
 """Distributions that unpack into one and the same folder, so that the last one installed wins."""
 COMPILE_PYTHON = (3, 11)
