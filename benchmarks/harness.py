@@ -4,7 +4,8 @@
 
 Beside it: the runtime timed directly, OpenVINO's benchmark_app, and LoadGen's single-stream. benchmark_app tells what
 the runtime takes inside of it, without the 40 microseconds that its Python interface needs to answer. Each has a
-process of its own, in another order in every restart. And what a loop alone takes, of an inference that does nothing.
+process of its own, in another order in every restart; LoadGen and our loop take turns in one, for they differ by less
+than two processes do. And what a loop alone takes, of an inference that does nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from edgeprune.worker.client import Client
 from edgeprune.worker.probe import probe
 
 LEAST = 100
+TURNS = 4
 TYPES = {"float32": "f32", "int32": "i32", "int64": "i64"}
 """Of inputs, as benchmark_app spells them."""
 SINGLE = Scenario(driver=LOADGEN)
@@ -119,19 +121,31 @@ class Site:
         for name, array in first.items():
             np.save(self.folder / f"{name}.npy", array)
 
-    def by_worker(self, command: str) -> float:
-        """Milliseconds of the median inference, as a worker times it: `time` by our own loop, `drive` by LoadGen."""
-        files = {role: str(path) for role, path in self.bundle.files(self.variant).items()}
+    def by_worker(self) -> float:
+        """Milliseconds of the median inference, as a worker times it by our own loop."""
         with Client(LocalTransport(), self.variant.name) as client:
-            client.ask("open", backend=self.variant.backend, files=files, options=self.variant.options, threads=1)
-            client.ask("warm", inputs=str(self.inputs), min_s=0.2, max_s=2)
-            if command == "time":
-                found = client.ask("time", seconds=self.seconds, least=LEAST, most=10**6)["samples_ms"]
-            else:
-                found = client.ask("drive", scenario=asdict(SINGLE), seconds=self.seconds, queries=LEAST)[
-                    "latencies_ms"
-                ]
-        return float(np.median(found))
+            self._open(client)
+            return float(np.median(self._timed(client, self.seconds)))
+
+    def by_turns_with_loadgen(self) -> tuple[float, float]:
+        """By our own loop and by LoadGen, in one process."""
+        ours, theirs = list[float](), list[float]()
+        with Client(LocalTransport(), self.variant.name) as client:
+            self._open(client)
+            for _ in range(TURNS):
+                ours += self._timed(client, self.seconds / TURNS)
+                asked = {"scenario": asdict(SINGLE), "seconds": self.seconds / TURNS, "queries": LEAST}
+                theirs += client.ask("drive", **asked)["latencies_ms"]
+        return float(np.median(ours)), float(np.median(theirs))
+
+    def _open(self, client: Client) -> None:
+        files = {role: str(path) for role, path in self.bundle.files(self.variant).items()}
+        client.ask("open", backend=self.variant.backend, files=files, options=self.variant.options, threads=1)
+        client.ask("warm", inputs=str(self.inputs), min_s=0.2, max_s=2)
+
+    def _timed(self, client: Client, seconds: float) -> list[float]:
+        found: list[float] = client.ask("time", seconds=seconds, least=LEAST, most=10**6)["samples_ms"]
+        return found
 
     def directly(self) -> float:
         """The same by the runtime alone."""
@@ -156,9 +170,9 @@ class Site:
         return float(found[1]) * (1e-3 if found[2] == "us" else 1.0)
 
     def others(self) -> dict[str, Callable[[], float]]:
-        """Whose numbers ours are held against, by name."""
+        """Whose numbers ours are held against, by name; each in a process of its own."""
         tool = {"benchmark_app": self.by_benchmark_app} if self.variant.backend == "openvino" else {}
-        return {"the runtime directly": self.directly, **tool, "LoadGen": lambda: self.by_worker("drive")}
+        return {"the runtime directly": self.directly, **tool}
 
 
 def _said(command: Sequence[str]) -> str:
@@ -176,25 +190,32 @@ def agreements(bundle: Bundle, name: str, restarts: int, seconds: float, console
     with tempfile.TemporaryDirectory() as folder:
         site = Site(bundle, bundle.variant(name), Path(folder), seconds)
         site.write_inputs()
-        contenders = {"ours": lambda: site.by_worker("time"), **site.others()}
-        found: dict[str, list[float]] = {one: [] for one in contenders}
+        contenders = {"ours": site.by_worker, **site.others()}
+        alone: dict[str, list[float]] = {one: [] for one in contenders}
+        turns: list[tuple[float, float]] = []
         for _ in range(restarts):
             for index in random.permutation(len(contenders)):
                 one = list(contenders)[index]
-                found[one].append(contenders[one]())
-            now = ", ".join(f"{one} {times[-1]:.4f} ms" for one, times in found.items())
-            console.print(f"{bundle.root.name}:{name}: {now}", highlight=False)
-    ours = np.array(found.pop("ours"))
+                alone[one].append(contenders[one]())
+            turns.append(site.by_turns_with_loadgen())
+            now = ", ".join(f"{one} {times[-1]:.4f} ms" for one, times in alone.items())
+            console.print(
+                f"{bundle.root.name}:{name}: {now}; ours {turns[-1][0]:.4f}, LoadGen {turns[-1][1]:.4f} ms",
+                highlight=False,
+            )
+    ours = alone.pop("ours")
+    pairs = {other: (ours, times) for other, times in alone.items()}
+    pairs["LoadGen"] = [one for one, _ in turns], [other for _, other in turns]
     return [
         Agreement(
             bundle.root.name,
             name,
             other,
-            float(np.median(ours)),
-            float(np.median(times)),
-            order_statistic_interval(ours / np.array(times)),
+            float(np.median(mine)),
+            float(np.median(theirs)),
+            order_statistic_interval(np.array(mine) / np.array(theirs)),
         )
-        for other, times in found.items()
+        for other, (mine, theirs) in pairs.items()
     ]
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import zipfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +31,11 @@ PLAN = "plan.yaml"
 PLACES = "places.json"
 OUTSIDE = frozenset({CORE, MEASURED, REPORT, PLACES})
 """What is in a bundle and not hashed in its core."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Of a target or variant: it becomes part of paths."""
+LONGEST = 255
+"""Bytes of a path in a bundle."""
 
 PICKLES = frozenset({".pkl", ".pickle", ".joblib", ".pt", ".pth"})
 ARRAYS = frozenset({".npz", ".npy"})
@@ -182,7 +189,7 @@ def open_bundle(root: Path, *, only: Collection[str] | None = None) -> Bundle:
     """Read and verify a bundle; of its files `only` these, where the others are not looked at.
 
     Raises InputError where `root` is none, CorruptError naming the first file that is missing, altered or points
-    outside the bundle.
+    outside the bundle, or a name that could lead what is written about it elsewhere.
     """
     path = root / CORE
     if not path.is_file():
@@ -194,8 +201,9 @@ def open_bundle(root: Path, *, only: Collection[str] | None = None) -> Bundle:
         if schema != SCHEMA:
             raise CorruptError(f"{path}: schema {schema!r}, this version reads {SCHEMA}: compile again")
         core = adapter(Core).validate_python(raw)
-    except (ValueError, ValidationError) as error:
+    except (ValueError, ValidationError, RecursionError) as error:
         raise CorruptError(f"{path}: damaged ({type(error).__name__}): compile again") from error
+    _check_names(path, core)
     named = {file for variant in (core.baseline, *core.variants) for file in variant.files.values()}
     every = named | set(core.sha256)
     inside = root.resolve()
@@ -205,8 +213,24 @@ def open_bundle(root: Path, *, only: Collection[str] | None = None) -> Bundle:
     return Bundle(root, core, hashlib.sha256(content).hexdigest())
 
 
+def _check_names(path: Path, core: Core) -> None:
+    variants = (core.baseline, *core.variants)
+    for name in (core.target, *(variant.name for variant in variants)):
+        if not NAME.fullmatch(name):
+            raise CorruptError(f"{path}: {name[:LONGEST]!r} is no name, and would become part of a path: refused")
+    for variant in variants:
+        if "model" not in variant.files:
+            raise CorruptError(f"{path}: {variant.name} has no model: compile again")
+
+
 def _check_place(root: Path, name: str, inside: Path) -> None:
     """Before anything of it is read. A link is refused wherever it stands in the path."""
+    try:
+        possible = "\0" not in name and len(os.fsencode(name)) <= LONGEST
+    except UnicodeError:  # half a character
+        possible = False
+    if not possible:
+        raise CorruptError(f"{root / CORE}: {name[:LONGEST]!r} is no path: refused")
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or (root / name).resolve() != inside / name:
         raise CorruptError(f"{root / CORE}: {name!r} points outside the bundle: refused")

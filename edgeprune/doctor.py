@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from edgeprune.backends import BUILD, LOWER
+from edgeprune.backends.tensorrt.cudart import Cuda
 from edgeprune.errors import EdgePruneError
 from edgeprune.meters.meter import Meter, detect
 from edgeprune.registry import unknown
@@ -35,9 +36,20 @@ SHARED_FOLDERS = {
         *("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml", "onnxruntime-qnn"),
         *("onnxruntime-training", "onnxruntime-rocm", "onnxruntime-migraphx", "onnxruntime-cann", "onnxruntime-azure"),
     ),
+    "openvino": ("openvino", "openvino-nightly"),
 }
 """Distributions that unpack into one and the same folder, so that the last one installed wins."""
 COMPILE_PYTHON = (3, 11)
+RTX = "tensorrt-rtx"
+DEVICE_ONLY = "runs on its device only"
+ON_DEVICE = (
+    "on a Jetson `apt install python3-libnvinfer`, beside another NVIDIA GPU `pip install 'edgeprune[tensorrt]'`; there"
+    " it is built and run"
+)
+PROVES = (
+    "TensorRT without its device: what is checked here are graph and calls, not speed; no latency of it is told unless"
+    " a device has measured it"
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,8 @@ class Diagnosis:
     """By package; None where it is not installed."""
     targets: tuple[TargetReport, ...]
     warnings: tuple[str, ...]
+    proof: str
+    """What is known of TensorRT where its device is not."""
     data: str
 
 
@@ -93,18 +107,29 @@ def installed(package: str) -> str | None:
         return None
 
 
+def no_gpu() -> str:
+    """Why nothing runs on a GPU here; empty where it does."""
+    try:
+        Cuda()
+    except EdgePruneError as error:
+        return str(error)
+    return ""
+
+
 def examine(
     *,
     version: Callable[[str], str | None] = installed,
     environ: Mapping[str, str] = os.environ,
     python: tuple[int, ...] = sys.version_info[:3],
     meter: Callable[[Sequence[str]], Meter] = detect,
+    gpu: Callable[[], str] = no_gpu,
 ) -> Diagnosis:
     """Look at everything, change nothing."""
     versions = {package: version(package) for packages in EXTRAS.values() for package in packages}
     lacks = _lacks(version)
-    reports = [_report(load_target(name), lacks, python, meter) for name in target_names()]
-    return Diagnosis(".".join(map(str, python)), versions, tuple(reports), tuple(overwritten(version)), _data(environ))
+    reports = tuple(_report(load_target(name), lacks, python, meter, gpu) for name in target_names())
+    warnings, proof = tuple(overwritten(version)), f"{PROVES}; {_compiler(lacks)}"
+    return Diagnosis(".".join(map(str, python)), versions, reports, warnings, proof, _data(environ))
 
 
 def check(target: Target) -> TargetReport:
@@ -112,7 +137,7 @@ def check(target: Target) -> TargetReport:
     for backend in target.backends:
         if backend not in LOWER:
             raise unknown(f"backend of target {target.name}", backend, LOWER)
-    return _report(target, _lacks(installed), sys.version_info[:3], detect)
+    return _report(target, _lacks(installed), sys.version_info[:3], detect, no_gpu)
 
 
 def _lacks(version: Callable[[str], str | None]) -> dict[str, list[str]]:
@@ -124,8 +149,9 @@ def _report(
     lacks: Mapping[str, Sequence[str]],
     python: tuple[int, ...],
     meter: Callable[[Sequence[str]], Meter],
+    gpu: Callable[[], str],
 ) -> TargetReport:
-    run = {name: _run(name, lacks) for name in target.backends}
+    run = {name: _run(name, lacks, gpu) for name in target.backends}
     ready = [name for name, ability in run.items() if ability.able]
     if not target.local:
         measure = Ability("another machine", "name one in lab.yaml; `edgeprune lab collect BUNDLE` measures there")
@@ -147,12 +173,22 @@ def _compile(target: Target, lacks: Mapping[str, Sequence[str]], python: tuple[i
     return Ability()
 
 
-def _run(backend: str, lacks: Mapping[str, Sequence[str]]) -> Ability:
+def _run(backend: str, lacks: Mapping[str, Sequence[str]], gpu: Callable[[], str]) -> Ability:
     if backend in BUILD and lacks.get(backend):
-        return Ability("runs on its device only")
+        return Ability(DEVICE_ONLY, ON_DEVICE)
     if lacks.get(backend):
         return Ability("not installed", f"pip install 'edgeprune[{backend}]'")
+    if backend in BUILD and (reason := gpu()):
+        return Ability(reason, ON_DEVICE)
     return Ability()
+
+
+def _compiler(lacks: Mapping[str, Sequence[str]]) -> str:
+    if lacks[RTX]:
+        return (
+            f"NVIDIA's compiler, which needs no GPU, is not here: pip install 'edgeprune[{RTX}]' (proprietary licence)"
+        )
+    return "NVIDIA's compiler, which needs no GPU, is here"
 
 
 def _energy(target: Target, meter: Callable[[Sequence[str]], Meter]) -> str:

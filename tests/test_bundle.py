@@ -77,6 +77,30 @@ def test_a_path_out_of_the_bundle_is_refused(bundle: Bundle, escape: str):
         open_bundle(bundle.root)
 
 
+@pytest.mark.parametrize(("field", "name"), [("target", "cpu"), ("name", "ort-int8")])
+def test_a_name_that_would_lead_results_elsewhere_is_refused(bundle: Bundle, field: str, name: str):
+    text = (bundle.root / "bundle.json").read_text()
+    assert f'"{field}": "{name}"' in text
+    (bundle.root / "bundle.json").write_text(text.replace(f'"{field}": "{name}"', f'"{field}": "../../{name}"'))
+    with pytest.raises(CorruptError, match="is no name, and would become part of a path: refused"):
+        open_bundle(bundle.root)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "a\\ud800b", "a" * 5000])
+def test_what_cannot_be_a_path_is_refused_in_one_line(bundle: Bundle, name: str):
+    text = (bundle.root / "bundle.json").read_text()
+    (bundle.root / "bundle.json").write_text(text.replace("variants/ort-int8/model.onnx", name))
+    with pytest.raises(CorruptError, match="is no path: refused"):
+        open_bundle(bundle.root)
+
+
+def test_a_variant_without_a_model_is_refused(bundle: Bundle):
+    text = (bundle.root / "bundle.json").read_text()
+    (bundle.root / "bundle.json").write_text(text.replace('"model": "variants', '"modell": "variants'))
+    with pytest.raises(CorruptError, match="ort-int8 has no model: compile again"):
+        open_bundle(bundle.root)
+
+
 def test_a_link_in_place_of_a_file_is_refused(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "model.onnx"
     elsewhere.write_bytes(b"graph")
@@ -163,7 +187,7 @@ def test_another_schema_is_refused(bundle: Bundle):
         open_bundle(bundle.root)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 1}', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 1}', b"\xff\xfe", b"[" * 100_000])
 def test_a_damaged_record_is_one_line(bundle: Bundle, content: bytes):
     (bundle.root / "bundle.json").write_bytes(content)
     with pytest.raises(CorruptError, match="compile again") as caught:

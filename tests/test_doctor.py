@@ -21,9 +21,13 @@ class Counter:
         return 0.0
 
 
-def look(here=EVERYTHING, environ=None, python=(3, 11, 7), meter=lambda names: Counter()):
+def look(here=EVERYTHING, environ=None, python=(3, 11, 7), meter=lambda names: Counter(), gpu=lambda: ""):
     return examine(
-        version=lambda package: "1.0" if package in here else None, environ=environ or {}, python=python, meter=meter
+        version=lambda package: "1.0" if package in here else None,
+        environ=environ or {},
+        python=python,
+        meter=meter,
+        gpu=gpu,
     )
 
 
@@ -43,6 +47,7 @@ def test_a_device_that_is_not_here_can_be_compiled_for_and_no_more():
     jetson = report(look(EVERYTHING - {"tensorrt"}), "jetson-orin-nano")
     assert jetson.compile.able
     assert jetson.run["tensorrt"].reason == "runs on its device only"
+    assert "apt install python3-libnvinfer" in jetson.run["tensorrt"].remedy
     assert not jetson.measure.able
     assert jetson.energy == "read on the device"
 
@@ -53,6 +58,24 @@ def test_what_is_missing_comes_with_the_command_that_gets_it():
     assert cpu.compile.remedy == "pip install 'edgeprune[compile]'"
     assert cpu.run["openvino"].remedy == "pip install 'edgeprune[openvino]'"
     assert cpu.measure.able
+
+
+def test_tensorrt_without_a_gpu_does_not_run():
+    gpu = report(look(gpu=lambda: "no GPU is found"), "gpu")
+    assert gpu.run["tensorrt"].reason == "no GPU is found"
+    assert report(look(), "gpu").run["tensorrt"].able
+
+
+def test_it_says_what_is_proven_of_tensorrt_without_its_device():
+    for here in (EVERYTHING, EVERYTHING - {"tensorrt-rtx-cu13-libs"}):
+        assert (
+            "graph and calls, not speed; no latency of it is told unless a device has measured it" in look(here).proof
+        )
+    assert look().proof.endswith("is here")
+    assert (
+        "pip install 'edgeprune[tensorrt-rtx]' (proprietary licence)"
+        in look(EVERYTHING - {"tensorrt-rtx-cu13-libs"}).proof
+    )
 
 
 def test_without_any_runtime_nothing_is_measured():
@@ -84,7 +107,7 @@ def test_packages_that_overwrite_each_other_are_told():
 def test_every_lack_comes_with_what_to_do_about_it():
     for target in look({"torch"}).targets:
         for ability in target.abilities:
-            assert ability.able or ability.remedy or ability.reason == "runs on its device only"
+            assert ability.able or ability.remedy
 
 
 def test_what_is_measured_elsewhere_says_how():

@@ -20,7 +20,7 @@ def doctor(output: Output) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from edgeprune.doctor import Ability, examine
+    from edgeprune.doctor import EXTRAS, Ability, examine
 
     def said(ability: Ability) -> str:
         return "yes" if ability.able else f"no: {ability.reason}"
@@ -37,10 +37,15 @@ def doctor(output: Output) -> None:
         for remedy in dict.fromkeys(one.remedy for one in target.abilities if one.remedy):
             remedies.setdefault(remedy, []).append(target.name)
     versions = ", ".join(f"{name} {version or 'missing'}" for name, version in found.versions.items())
+    told = " ".join([*remedies, found.proof])
+    lacking = (extra for extra, packages in EXTRAS.items() if any(found.versions[one] is None for one in packages))
+    absent = [extra for extra in lacking if f"edgeprune[{extra}]" not in told]
     lines = [
         *(f"warning: {warning}" for warning in found.warnings),
         *(f"to get what is missing for {', '.join(names)}: {remedy}" for remedy, names in remedies.items()),
         f"Python {found.python}: {versions}",
+        *(f"to get extra `{extra}`: pip install 'edgeprune[{extra}]'" for extra in absent),
+        found.proof,
         found.data,
     ]
     output.show(asdict(found), Group(targets, Text(), Text("\n".join(lines))))

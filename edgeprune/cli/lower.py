@@ -22,11 +22,12 @@ from edgeprune.cli.output import Output, output_options
 def lower(model: Path, target: str, backend: str, out: Path, precision: str | None, ir: bool, output: Output) -> None:
     """Turn an ONNX file into what travels to a device.
 
-    It is checked against the rules of the runtime that opens it there, or builds from it. For int8 give a file in
-    the runtime's own spelling, as `edgeprune quantize` writes it.
+    It is checked against the rules of the runtime that opens it there, or builds from it. For int8, int4 and mixed
+    give a file in the runtime's own spelling, as `edgeprune quantize` writes it.
     """
     from edgeprune.pipeline import single
     from edgeprune.targets.load import load_target
 
     made = single.lower(model, load_target(target), backend, precision or "fp32", out, ir=ir)
-    output.show(shown(made), *(f"{path}" for path in made.files))
+    unproven = [f"unproven: {made.facts['unproven']}"] if made.facts["unproven"] else []
+    output.show(shown(made), *(f"{path}" for path in made.files), *unproven)

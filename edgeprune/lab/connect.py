@@ -8,9 +8,11 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from edgeprune.doctor import SHARED_FOLDERS
 from edgeprune.errors import DeviceError, MissingError
 from edgeprune.lab.inventory import Device, Instance
 from edgeprune.lab.lease import Lease
@@ -29,7 +31,7 @@ FIRST_WORDS = """
 import json, sys
 from importlib import metadata
 found = {}
-for name in ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt"):
+for name in sys.argv[1:]:
     try:
         found[name] = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -41,7 +43,9 @@ except OSError:
     release = ""
 print(json.dumps({"python": sys.version_info[:3], "found": found, "jetson": release}))
 """
-"""Runs on any Python 3.8."""
+"""Runs on any Python 3.8, with names of packages."""
+ASKED = tuple(dict.fromkeys(("numpy", "openvino", "tensorrt", *chain.from_iterable(SHARED_FOLDERS.values()))))
+"""Those that are asked for: where two lie in one folder, only one of them runs."""
 ANSWER_S = 60.0
 DEVICES = ".devices"
 """In the folder of a lab's results, where devices lie that are in this machine."""
@@ -115,7 +119,7 @@ def ready(instance: Instance, way: Transport) -> dict[str, str]:
 
 def first_words(instance: Instance, way: Transport) -> dict[str, str]:
     """Which packages are there. Raises MissingError as `ready` does."""
-    answer = said(instance, way, ["-c", FIRST_WORDS])
+    answer = said(instance, way, ["-c", FIRST_WORDS, *ASKED])
     release = re.match(r"# R(\d+) ", answer.get("jetson", ""))
     if release is not None and int(release[1]) < OLDEST_JETSON_LINUX:
         raise MissingError(f"{instance.name}: it runs Jetson Linux {release[1]}. {JETPACK}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
@@ -10,6 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgeprune.backends.tensorrt.build_file import read_build
+from edgeprune.backends.tensorrt.trtexec import JETPACK, build_arguments
 from edgeprune.bundle import Variant
 from edgeprune.tensor import TensorSpec
 
@@ -36,23 +39,41 @@ def write_snippets(
 ) -> None:
     """Write `deploy/run_<runtime>.py` and `.cpp` for each runtime of the variants that has some here.
 
+    For engines that are built on their device it is `deploy/build.sh`: their `build.json` must lie in `folder`.
     In C++ a free size is that of the first sample, and outputs must be float32.
     """
+    if built := [one for one in variants if "build" in one.files]:
+        words = {"jetpack": str(JETPACK), "commands": "\n".join(_build_command(one, folder) for one in built)}
+        _write(folder / DEPLOY / "build.sh", SNIPPETS / "build.sh.txt", words)
     for backend in dict.fromkeys(one.backend for one in variants):
         own = [one for one in variants if one.backend == backend]
         for language in LANGUAGES:
             template = SNIPPETS / f"run_{backend}.{language}.txt"
             if not template.is_file() or (language == "cpp" and any(one.dtype != "float32" for one in outputs)):
                 continue
-            out = folder / DEPLOY / f"run_{backend}.{language}"
-            out.parent.mkdir(exist_ok=True)
             words = _words(own, inputs, outputs, samples, threads)
-            out.write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
+            _write(folder / DEPLOY / f"run_{backend}.{language}", template, words)
 
 
 def snippets() -> dict[str, str]:
     """Every template by its name: a bundle is another where one changes."""
     return {path.name: path.read_text(encoding="utf-8") for path in sorted(SNIPPETS.iterdir())}
+
+
+def _write(out: Path, template: Path, words: Mapping[str, str]) -> None:
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
+
+
+def _build_command(variant: Variant, folder: Path) -> str:
+    """What builds one engine, seen from the root of the bundle; one that is unproven does not end the others."""
+    build = read_build(folder / variant.files["build"])
+    model, engine = Path(variant.files["model"]), Path("engines") / f"{variant.name}.engine"
+    timing = engine.with_name("timing.cache")
+    arguments = build_arguments(model, engine, build, build.for_batch(1), timing_cache=timing)
+    words = " ".join(map(shlex.quote, arguments))  # names of tensors may be anything
+    tried = f" || echo {shlex.quote(f'{variant.name} is not taken; it was unproven')} >&2" if build.unproven else ""
+    return f'echo "{variant.name}: for TensorRT {build.since} up to below {build.below}"\n"$trtexec" {words}{tried}'
 
 
 def _words(

@@ -26,7 +26,7 @@ from edgeprune.pipeline.compile import pruned_network
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.lowered import VARIANT, lower_quantized
 from edgeprune.pipeline.precision import decide
-from edgeprune.recipe import QUANTIZED, Budgets
+from edgeprune.recipe import QUANTIZED, Budgets, kernels
 from edgeprune.registry import resolve, unknown
 from edgeprune.results import MB
 from edgeprune.targets.target import Target
@@ -130,10 +130,10 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path, *
     if backend not in target.backends:
         raise unknown(f"backend of target {target.name}", backend, target.backends)
     offered = target.backends[backend].precisions
-    if precision not in offered:
+    if kernels(precision) not in offered:
         raise ConfigError(f"target {target.name} does not execute {precision} in {backend}: {', '.join(offered)}")
-    if is_quantized(read_onnx(file)) != (precision == "int8"):
-        stands = "is quantized" if precision != "int8" else "is not quantized: `edgeprune quantize` does that"
+    if is_quantized(read_onnx(file)) != (precision in QUANTIZED):
+        stands = "is quantized" if precision not in QUANTIZED else "is not quantized: `edgeprune quantize` does that"
         raise ConfigError(f"{file}: {stands}: it cannot be lowered to {precision}")
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         lowered = resolve(LOWER, backend, "backend")(file, target, precision, Path(folder))

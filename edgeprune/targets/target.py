@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -18,6 +19,9 @@ Version = Annotated[str, AfterValidator(_version)]
 
 JETPACK = "JetPack 5 and older are out of scope: their TensorRT 8 reads no INT4, their Python is 3.8: take JetPack 6.2"
 OLDEST_JETPACK = 6
+TENSORRT_FROM, TENSORRT_BELOW = "10.0", "12.0"
+"""The first TensorRT with strong typing and INT4, and the first of which nothing is known."""
+TENSORRT = re.compile(r"1[01]\.\d+(\.\d+)*")
 
 BACKENDS = ("ort", "openvino", "tensorrt")
 METERS = ("rapl", "nvml", "ina3221", "ina238", "zeus", "command")
@@ -52,7 +56,7 @@ class Target(_Part):
     local: bool = False
     """Whether this machine is the device, so that it can be measured here."""
     backends: Annotated[dict[str, BackendUse], Field(min_length=1)]
-    assumes: dict[str, Version] = {}
+    assumes: Annotated[dict[str, Version], Field(validate_default=True)] = {}
     """Versions on the device that were assumed, e.g. `jetpack: "6.2"`; they are written into `build.json`."""
     memory_bytes: Annotated[int, Field(gt=0)] | None = None
     channel_alignment: Annotated[int, Field(gt=0)] = 1
@@ -83,11 +87,33 @@ class Target(_Part):
     @field_validator("assumes")
     @classmethod
     def _in_scope(cls, assumes: dict[str, str]) -> dict[str, str]:
-        if "jetpack" in assumes and int(assumes["jetpack"].partition(".")[0]) < OLDEST_JETPACK:
+        jetpack = re.match(r"\d+", assumes.get("jetpack", ""))
+        if jetpack and int(jetpack[0]) < OLDEST_JETPACK:
             raise ValueError(JETPACK)
         return assumes
+
+    @field_validator("assumes")
+    @classmethod
+    def _known_tensorrt(cls, assumes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        version = _tensorrt(info.data.get("backends", {}), assumes)
+        if not TENSORRT.fullmatch(version):
+            raise ValueError(
+                f"TensorRT {version}: files are for {TENSORRT_FROM} up to below {TENSORRT_BELOW}, said as in 10.3;"
+                " JetPack 6.1 is the first that brings one"
+            )
+        return assumes
+
+    @property
+    def tensorrt(self) -> str:
+        """The TensorRT that it is assumed to have; the oldest that is known where it does not say."""
+        return _tensorrt(self.backends, self.assumes)
 
     @property
     def reduced_range(self) -> bool:
         """Whether 8-bit weights must keep to 7 bits: x86 without VNNI saturates in the 16-bit sum of two products."""
         return self.arch == "x86_64" and bool(self.isa) and not any("vnni" in flag for flag in self.isa)
+
+
+def _tensorrt(backends: Mapping[str, BackendUse], assumes: Mapping[str, str]) -> str:
+    use = backends.get("tensorrt")
+    return assumes.get("tensorrt") or (use and use.version) or TENSORRT_FROM

@@ -120,7 +120,7 @@ def fit(
         task=task,
         epochs=epochs,
         seed=seed,
-        teacher=teacher,
+        teacher=torch.compile(teacher) if part.compile and teacher is not None else teacher,  # type: ignore[arg-type]
         compiled=Compiled(model, settled=pruner is None) if part.compile else None,
     )
     job = training.job  # with the shapes that it begins with

@@ -44,6 +44,16 @@ def test_a_device_that_is_ready_says_what_it_is_and_keeps_nothing(checked, tmp_p
     assert [path.name for path in (tmp_path / "devices" / "one").iterdir()] == ["lease"]
 
 
+@pytest.mark.parametrize("other", ["onnxruntime-gpu", "onnxruntime-openvino"])
+def test_packages_that_overwrite_each_other_there_are_told(checked, python, tmp_path, other):
+    folder = tmp_path / "packages" / f"{other.replace('-', '_')}-1.23.0.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {other}\nVersion: 1.23.0\n")
+    script = f'PYTHONPATH="$PYTHONPATH:{folder.parent}" exec {sys.executable} "$@"'
+    found = checked(python=python(script))
+    assert any(f"onnxruntime and {other} overwrite each other" in warning for warning in found.warnings)
+
+
 def test_a_device_that_somebody_measures_on_is_left_in_peace(lab_of, tmp_path):
     instance = lab_of({"name": "one", "transport": "local"}).instances[0]
     way = transport(instance.device, tmp_path / "devices")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,8 +41,66 @@ def test_there_are_some_for_each_runtime_that_is_lowered_to_here_and_hashed(bund
     core = open_bundle(bundles["cpu"]).core
     assert {name for name in core.sha256 if name.startswith("deploy/")} == {"deploy/run_ort.py", "deploy/run_ort.cpp"}
     assert "edgeprune" not in (bundles["cpu"] / "deploy" / "run_ort.py").read_text()
-    made = {name for name in open_bundle(bundles["jetson"]).core.sha256 if name.startswith("deploy/run_ort")}
-    assert made == set()
+    core = open_bundle(bundles["jetson"]).core
+    assert {name for name in core.sha256 if name.startswith("deploy/")} == {"deploy/build.sh"}
+
+
+TRTEXEC = """#!{python}
+import json, pathlib, sys
+asked = dict(one.partition("=")[::2] for one in sys.argv[1:])
+assert pathlib.Path(asked["--onnx"]).is_file()
+pathlib.Path(asked["--saveEngine"]).write_text(json.dumps(sys.argv[1:]))
+sys.exit("int4" in asked["--onnx"])
+"""
+
+
+@pytest.fixture
+def building(tmp_path):
+    """Run deploy/build.sh of a folder with a program in place of trtexec, from elsewhere."""
+    program = tmp_path / "bin" / "trtexec"
+    program.parent.mkdir()
+    program.write_text(TRTEXEC.format(python=sys.executable))
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+
+    def building(root):
+        words = ["sh", str(root / "deploy" / "build.sh")]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path, env={"PATH": path})
+        assert done.returncode == 0, done.stderr
+        return {file.stem: json.loads(file.read_text()) for file in (root / "engines").glob("*.engine")}, done.stderr
+
+    return building
+
+
+def test_the_engines_of_a_bundle_can_be_built_by_hand(bundles, tmp_path, building):
+    """As the worker builds them: the arguments are those of `build_arguments`, which are held against each release."""
+    root = shutil.copytree(bundles["jetson"], tmp_path / "moved")
+    bundle = open_bundle(root)
+    found, _ = building(root)
+    assert set(found) == {variant.name for variant in bundle.core.variants}
+    for name, arguments in found.items():
+        assert {"--stronglyTyped", "--noTF32", f"--onnx=variants/{name}/model.onnx"} <= set(arguments)
+    assert open_bundle(root).sha256 == bundle.sha256
+
+
+def test_what_is_unproven_does_not_end_the_build_and_no_name_is_run(tmp_path, building):
+    name = "x'; touch hacked; '"
+    variants = []
+    for precision, unproven in (("int4", "nobody tried"), ("int8", "")):
+        part = Path("variants") / f"tensorrt-{precision}"
+        (tmp_path / part).mkdir(parents=True)
+        (tmp_path / part / "model.onnx").touch()
+        profile = {bound: [size, 4] for bound, size in (("min", 1), ("opt", 1), ("max", 8))}
+        told = {"schema": 1, "tensorrt": {"from": "10.3", "below": "12.0"}, "unproven": unproven}
+        told |= {"profiles": [{name: profile}], "builder": {"profiling_verbosity": "detailed", "tf32": False}}
+        (tmp_path / part / "build.json").write_text(json.dumps(told))
+        files = {"model": f"{part}/model.onnx", "build": f"{part}/build.json"}
+        variants.append(Variant(part.name, "tensorrt", precision, files, {}, (), unproven))
+    write_snippets(variants, (), (), {}, 1, tmp_path)
+    found, said = building(tmp_path)
+    assert f"--minShapes='{name}':1x4" in found["tensorrt-int8"]
+    assert "tensorrt-int4 is not taken; it was unproven" in said
+    assert not list(tmp_path.rglob("hacked"))
 
 
 @pytest.mark.parametrize("backend", ["ort", "openvino"])

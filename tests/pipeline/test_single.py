@@ -3,8 +3,10 @@ import json
 import numpy as np
 import onnxruntime
 import pytest
+from click.testing import CliRunner
 from safetensors.numpy import load_file
 
+from edgeprune.cli.main import main
 from edgeprune.decisions import TriedPlan
 from edgeprune.errors import BudgetError, ConfigError, InputError, UnknownNameError
 from edgeprune.graph.load import read_onnx
@@ -49,6 +51,22 @@ def test_a_file_for_a_board_comes_with_its_build_as_data(job, onnx_file, tmp_pat
     made = single.lower(tmp_path / "q.onnx", load_target("jetson"), "tensorrt", "int8", tmp_path / "board")
     build = next(path for path in made.files if path.suffix == ".json")
     assert json.loads(build.read_bytes())
+
+
+def test_weights_in_4_bits_are_lowered_and_are_unproven_where_nobody_tried(job, onnx_file, tmp_path):
+    graph = onnx_file(
+        "(float[n, 1, 8, 8] x) => (float[n, 10] y) <float[64, 10] w = {"
+        + ", ".join(str(0.01 * (i % 7)) for i in range(640))
+        + "}> { flat = Flatten(x) y = MatMul(flat, w) }"
+    )
+    narrow = QuantizePart(precision="int4")
+    single.quantize(job("jetson", model=str(graph), prune=WHOLE, quantize=narrow), "tensorrt", tmp_path / "q.onnx")
+    with pytest.raises(ConfigError, match="is quantized: it cannot be lowered to fp16"):
+        single.lower(tmp_path / "q.onnx", load_target("jetson"), "tensorrt", "fp16", tmp_path / "board")
+    words = ["lower", str(tmp_path / "q.onnx"), "--target", "jetson", "--backend", "tensorrt", "--precision", "int4"]
+    done = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "board")])
+    assert done.exit_code == 0, done.stderr
+    assert "unproven: INT4 weights need opset 21" in done.stdout
 
 
 def test_for_openvino_its_own_format_can_be_had_which_opens_to_the_same(onnx_file, tmp_path):

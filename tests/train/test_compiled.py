@@ -34,6 +34,14 @@ def test_a_compiled_training_follows_the_other():
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
+def test_so_does_one_with_a_teacher():
+    teacher = trained(TrainPart(batch=32), network())
+    parts = (TrainPart(batch=32, compile=on, distill=0.9) for on in (True, False))
+    whole, other = (trained(part, network(), epochs=2, teacher=teacher) for part in parts)
+    for a, b in zip(whole.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_an_interrupted_one_ends_with_the_same_weights(tmp_path):
     checkpoint = tmp_path / "state.pt"
     whole = trained(COMPILED, network(0.3))

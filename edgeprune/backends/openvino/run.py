@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,9 @@ FIXED = {
     "ENABLE_CPU_PINNING": "NO",
 }
 VERSION = ov.__version__.partition("-")[0]  # the rest is a build number
-HINT, DIMENSIONS, CACHE = "INFERENCE_PRECISION_HINT", "dimensions", "CACHE_DIR"
+HINT, DIMENSIONS = "INFERENCE_PRECISION_HINT", "dimensions"
+CACHE = "EDGEPRUNE_OPENVINO_CACHE"
+"""Of this machine, and no option: options come with a bundle, which has no say in where files are written."""
 COUNT = "PERF_COUNT"
 LEAST_WINDOWS = 6
 COLD_RUNS, WARM_RUNS = 5, 20
@@ -95,9 +98,15 @@ class OpenVinoRunner:
     def evidence(self) -> dict[str, Any]:
         """Every operator of the compiled graph, in order, as OpenVINO's runtime model describes it."""
         operators = self._compiled.get_runtime_model().get_ordered_ops()
-        hint = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        cached = bool(self._compiled.get_property("LOADED_FROM_CACHE"))
-        found = {"runtime": "openvino", "version": VERSION, "hint": hint, "loaded_from_cache": cached}
+        told = self._compiled.get_property
+        found = {
+            "runtime": "openvino",
+            "version": VERSION,
+            "hint": told(HINT).get_type_name(),
+            "streams": int(told("NUM_STREAMS")),
+            "threads": int(told("INFERENCE_NUM_THREADS")),
+            "loaded_from_cache": bool(told("LOADED_FROM_CACHE")),
+        }
         return {**found, "nodes": [_node(op) for op in operators]}
 
     def profile(self, batches: Sequence[Feeds], seconds: float) -> dict[str, Any]:
@@ -150,16 +159,15 @@ def load(files: Mapping[str, Path], options: Mapping[str, str], *, threads: int,
     """Compile `files["model"]`, ONNX or IR; `options` must hold `INFERENCE_PRECISION_HINT`: `f32` or `bf16`.
 
     Left to itself OpenVINO chooses bfloat16 wherever the CPU has it, so there is no default. They may hold
-    `dimensions`, the shapes with names of inputs that have free dimensions behind the batch, as JSON, and `CACHE_DIR`,
-    a folder of compiled models, from which one is loaded that this OpenVINO compiled before on such a processor.
+    `dimensions`, the shapes with names of inputs that have free dimensions behind the batch, as JSON. From the folder
+    EDGEPRUNE_OPENVINO_CACHE, where it is set, a model is loaded that this OpenVINO compiled before on such a processor.
     Raises CorruptError where the file cannot be parsed and ModelError where OpenVINO has no such operator.
     """
-    if options.keys() - {DIMENSIONS, CACHE} != {HINT}:
-        raise ConfigError(
-            f"openvino: options {sorted(options)} given; {HINT} is needed, and {DIMENSIONS} and {CACHE} are known"
-        )
+    if options.keys() - {DIMENSIONS} != {HINT}:
+        raise ConfigError(f"openvino: options {sorted(options)} given; {HINT} is needed, and {DIMENSIONS} is known")
     properties = {**FIXED, HINT: options[HINT], "INFERENCE_NUM_THREADS": str(threads)}
-    properties |= {CACHE: options[CACHE]} if CACHE in options else {}
+    if folder := os.environ.get(CACHE):
+        properties["CACHE_DIR"] = folder
     return OpenVinoRunner(files["model"], properties, json.loads(options.get(DIMENSIONS, "{}")), batch)
 
 

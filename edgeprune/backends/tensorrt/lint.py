@@ -19,8 +19,6 @@ from edgeprune.targets.target import Target
 
 OPSET_LIMITS = (((10, 13), 24), ((10, 9), 22), ((10, 0), 20))
 """From this TensorRT on, opsets up to this one are parsed."""
-OLDEST = "10.0"
-"""The first that has strong typing and INT4; JetPack 6.0 and older hold less."""
 
 OPSET_RULE = "opset"
 
@@ -29,6 +27,9 @@ REFUSED_KINDS = ("QLinear", "DynamicQuantize")
 RECURRENT = {"LSTM": 3, "GRU": 2, "RNN": 1}
 """How many activations each names per direction."""
 WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
+TYPES = {ir.DataType.INT8, ir.DataType.INT4, ir.DataType.INT32}
+"""Of what is quantized; a bias in the last has a rule of its own."""
+FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,11 @@ class Violation:
 def lint(model_file: Path, target: Target) -> tuple[Violation, ...]:
     """Every violation in the file, in the graph's order. Raises what reading the file raises."""
     model = read_onnx(model_file)
-    found = list(_opset(opset(model), tensorrt_version(target)))
+    found = list(_opset(opset(model), target.tensorrt))
     for node in model.graph.all_nodes():
         for rule, check in RULES.items():
             found += [Violation(rule, node.name or "", text) for text in check(node)]
     return tuple(found)
-
-
-def tensorrt_version(target: Target) -> str:
-    """The TensorRT that the target is assumed to have."""
-    return target.assumes.get("tensorrt", OLDEST)
 
 
 def oldest_for(opset_version: int) -> str:
@@ -111,6 +107,8 @@ def _quantized_type(node: ir.Node) -> Iterator[str]:
         yield "UINT8 is read as INT8 without an error, which halves the range: use an INT8 zero point"
     elif kind in {ir.DataType.UINT4, ir.DataType.INT16, ir.DataType.UINT16}:
         yield f"{kind.name} is not a quantized type of TensorRT"
+    elif kind is not None and kind not in TYPES:
+        yield f"{kind.name} is for newer GPUs alone, for which nothing is lowered here: use INT8"
 
 
 def _bias(node: ir.Node) -> Iterator[str]:
@@ -147,6 +145,24 @@ def _cast(node: ir.Node) -> Iterator[str]:
     source = node.inputs[0].producer() if node.op_type == "DequantizeLinear" and node.inputs[0] is not None else None
     if source is not None and source.op_type == "Cast":
         yield "a Cast stands in front of DequantizeLinear, which the builder refuses: store the type it reads"
+
+
+def _cast_to_float(node: ir.Node) -> Iterator[str]:
+    source = node.inputs[0] if node.op_type == "Cast" else None
+    if source is None or source.dtype not in TYPES - {ir.DataType.INT32}:
+        return
+    producer = source.producer()
+    quantized = _constant(source) is not None or (producer is not None and _is_qdq(producer))
+    if quantized and node.attributes.get_int("to", 0) in FLOATS:
+        yield f"{source.dtype.name} is made float by a Cast, which the builder refuses: use DequantizeLinear"
+
+
+def _scan_length(node: ir.Node) -> Iterator[str]:
+    if node.op_type != "Loop" or node.domain not in ("", "ai.onnx"):
+        return
+    carried, count = max(0, len(node.inputs) - 2), node.inputs[0]
+    if len(node.outputs) > carried and (count is None or _constant(count) is None):
+        yield "how often it runs is computed, and TensorRT must know how much it collects: make the count a constant"
 
 
 def _four_bits(node: ir.Node) -> Iterator[str]:
@@ -193,6 +209,8 @@ RULES: dict[str, Callable[[ir.Node], Iterator[str]]] = {
     "weight-axis": _weight_axis,
     "positive-scale": _positive,
     "no-cast": _cast,
+    "no-cast-to-float": _cast_to_float,
+    "scan-length": _scan_length,
     "four-bits": _four_bits,
     "blocked-axis": _blocked_axis,
     "four-bit-convolution": _four_bit_convolution,

@@ -16,18 +16,16 @@ from edgeprune.backends.backend import Lowered
 from edgeprune.backends.onnx_file import checked_copy
 from edgeprune.backends.tensorrt.build_file import BUILD, SCHEMA
 from edgeprune.backends.tensorrt.half import Half
-from edgeprune.backends.tensorrt.lint import OPSET_RULE, lint, newest_opset, oldest_for, tensorrt_version
+from edgeprune.backends.tensorrt.lint import OPSET_RULE, lint, newest_opset, oldest_for
 from edgeprune.errors import ModelError
 from edgeprune.graph.load import opset, read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
-from edgeprune.targets.target import Target
+from edgeprune.targets.target import TENSORRT_BELOW, Target
 from edgeprune.tensor import TensorSpec
 
 BATCH = {"min": 1, "opt": 1, "max": 8}
 """Batch sizes of the optimization profile: tuned for one sample at a time, as it is measured."""
-BELOW = "12.0"
-"""Strong typing and Q/DQ are the one way that TensorRT 10 and 11 share; of later versions nothing is known."""
 
 
 def lower(model_file: Path, target: Target, precision: str, out: Path) -> Lowered:
@@ -59,7 +57,7 @@ def lower(model_file: Path, target: Target, precision: str, out: Path) -> Lowere
 
 def _unproven(model: ir.Model, target: Target) -> str:
     """Why it must be tried whether the target's TensorRT takes a file with 4-bit weights; empty where that is known."""
-    version = tensorrt_version(target)
+    version = target.tensorrt
     fours = any(value.dtype == ir.DataType.INT4 for value in model.graph.initializers.values())
     if not fours or newest_opset(version) == 0 or opset(model) <= newest_opset(version):
         return ""
@@ -76,8 +74,8 @@ def _build(model: ir.Model, target: Target, path: Path, unproven: str) -> dict[s
             )
     return {
         "schema": SCHEMA,
-        "assumes": {"tensorrt": tensorrt_version(target), **target.assumes},
-        "tensorrt": {"from": tensorrt_version(target) if unproven else oldest_for(opset(model)), "below": BELOW},
+        "assumes": {"tensorrt": target.tensorrt, **target.assumes},
+        "tensorrt": {"from": target.tensorrt if unproven else oldest_for(opset(model)), "below": TENSORRT_BELOW},
         "unproven": unproven,
         "opset": opset(model),
         "network": {"strongly_typed": True},

@@ -114,7 +114,8 @@ FLAVOURS = {
 
 def flavour_for(backend: str, target: Target) -> Flavour:
     """The dialect of a runtime as it is on a target: its instructions and assumed versions restrict it."""
-    flavour = FLAVOURS[backend].reduced() if target.reduced_range else FLAVOURS[backend]
+    saturates = target.reduced_range and backend != "tensorrt"  # which computes on the GPU beside that processor
+    flavour = FLAVOURS[backend].reduced() if saturates else FLAVOURS[backend]
     return replace(flavour, too_old=_too_old(backend, target))
 
 

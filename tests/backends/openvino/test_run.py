@@ -15,7 +15,7 @@ from edgeprune.backends.openvino.run import load, write_ir
 F32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
-@pytest.mark.parametrize("options", [{}, {**F32, "NUM_STREAMS": "4"}])
+@pytest.mark.parametrize("options", [{}, {**F32, "NUM_STREAMS": "4"}, {**F32, "CACHE_DIR": "elsewhere"}])
 def test_the_float_precision_must_be_said_and_nothing_else(float_model, options):
     with pytest.raises(ConfigError, match="INFERENCE_PRECISION_HINT"):
         load({"model": float_model}, options, threads=1, batch=1)
@@ -88,11 +88,18 @@ def test_its_own_format_computes_the_same_and_keeps_every_number(float_model, x,
     assert weights.stat().st_size > 0.9 * float_model.stat().st_size  # half of it in float16
 
 
-def test_a_model_that_was_compiled_before_comes_from_the_cache(float_model, x, tmp_path):
-    options = {**F32, "CACHE_DIR": str(tmp_path / "cache")}
+def test_streams_and_threads_are_those_that_were_asked_for(float_model):
+    for threads in (1, 2):
+        with load({"model": float_model}, F32, threads=threads, batch=1) as runner:
+            evidence = runner.evidence()
+        assert (evidence["hint"], evidence["streams"], evidence["threads"]) == ("f32", 1, threads)
+
+
+def test_a_model_that_was_compiled_before_comes_from_the_cache(float_model, x, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEPRUNE_OPENVINO_CACHE", str(tmp_path / "cache"))
     found = []
     for _ in range(2):
-        with load({"model": float_model}, options, threads=1, batch=1) as runner:
+        with load({"model": float_model}, F32, threads=1, batch=1) as runner:
             found.append((runner.evidence(), runner.infer({"x": x})["y"]))
     assert [evidence["loaded_from_cache"] for evidence, _ in found] == [False, True]
     np.testing.assert_array_equal(found[0][1], found[1][1])

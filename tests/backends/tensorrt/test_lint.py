@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -41,6 +42,26 @@ BROKEN = {
           [add] y = Add(x, k)
         }""",
         {"w": np.ones(4, np.int32), "s": FLOAT(0.1), "z": INT8(0)},
+    ),
+    "no-cast-to-float": (
+        """<ir_version: 10, opset_import: ["" : 21]>
+        g (float[b,4] x) => (float[b,2] y) {
+          [cast] c = Cast<to=1>(w)
+          [scale] k = Mul(c, s)
+          [fc] y = MatMul(x, k)
+        }""",
+        {"w": np.ones((4, 2), INT8), "s": FLOAT(0.1)},
+    ),
+    "scan-length": (
+        """g (float[4] x, int64 n, bool go) => (float[4] last, float[times,4] every) {
+          [loop] last, every = Loop(n, go, x) <body = steps (int64 i, bool c, float[4] a)
+            => (bool again, float[4] b, float[4] out) {
+            [again] again = Identity(c)
+            [sum] b = Add(a, a)
+            [out] out = Identity(b)
+          }>
+        }""",
+        {},
     ),
     "constant-parameters": (
         """g (float[4] x, float s) => (float[4] y) {
@@ -123,6 +144,17 @@ def test_a_violation_names_the_node_and_what_to_do(write_onnx):
     first = lint(write_onnx(text, **arrays), JETSON)[0]
     assert first.node == "q"
     assert "use an INT8 zero point" in first.text
+
+
+def test_a_loop_that_runs_a_known_number_of_times_passes(write_onnx):
+    text = BROKEN["scan-length"][0].replace(", int64 n, bool go)", ", bool go)")
+    assert rules(write_onnx(text, n=np.int64(3))) == []
+
+
+def test_an_8_bit_float_is_refused(write_onnx):
+    found = lint(write_onnx(QDQ, s=FLOAT(0.1), z=ml_dtypes.float8_e4m3fn(0)), JETSON)
+    assert {one.rule for one in found} == {"quantized-type"}
+    assert "FLOAT8E4M3FN is for newer GPUs" in found[0].text
 
 
 LSTM = """g (int64[7,batch] ids) => (float[7,2,batch,5] y) {{

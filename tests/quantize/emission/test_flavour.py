@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from edgeprune.quantize.emission.flavour import FLAVOURS, fitted
+from edgeprune.quantize.emission.flavour import FLAVOURS, SEVEN_BITS, fitted, flavour_for
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.spec import LayerQuant, QuantPlan, Range
+from edgeprune.targets.load import load_target
 
 READER = """(int64[N, 7] ids) => (float[N, 1, 2] y) {
   x = Gather(table, ids)  t = Transpose<perm = [1, 0, 2]>(x)  h, last = LSTM<hidden_size = 5>(t, w, r)
@@ -60,3 +61,10 @@ def test_without_vnni_second_factors_keep_to_seven_bits_as_weights_do():
         q = flavour.reduced().right(Range(-3.2, 1.0))
         assert 3.2 / float(q.scale) == pytest.approx(64)
         assert int(q.zero_point) == 0
+
+
+def test_a_processor_without_vnni_leaves_the_weights_of_a_gpu_alone():
+    target = load_target("gpu").model_copy(update={"isa": ("avx2",)})
+    assert target.reduced_range
+    assert flavour_for("tensorrt", target).weight_limit == FLAVOURS["tensorrt"].weight_limit
+    assert flavour_for("ort", target).weight_limit == SEVEN_BITS
