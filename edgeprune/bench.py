@@ -129,8 +129,10 @@ class _Found:
     samples_per_s: list[float] = field(default_factory=list)  # by restart, where LoadGen counts them
     driver: str = ""
     load_ms: list[float] = field(default_factory=list)
+    compiled: list[tuple[float, bool]] = field(default_factory=list)  # milliseconds, and whether from a cache
     first_ms: list[float] = field(default_factory=list)
     peak_bytes: list[int] = field(default_factory=list)
+    device_bytes: list[int] = field(default_factory=list)
     cpu_s: float = 0.0
     wall_s: float = 0.0
     energy: Energy = field(default_factory=lambda: Energy(None, None, "not measured"))
@@ -311,6 +313,8 @@ def _warm(site: _Site, one: _Found, client: Client) -> None:
     opened = _open(one.variant, client, site.threads, site.settings.scenario.batch)
     warm = client.ask("warm", inputs=site.inputs(), min_s=site.settings.warm_min_s, max_s=max_s)
     one.load_ms.append(opened["load_ms"])
+    if (compilation := opened.get("compilation")) is not None:
+        one.compiled.append((compilation["ms"], compilation["cached"]))
     one.first_ms.append(warm["first_inference_ms"])
     one.rounds.append([])
     if not opened["mark_lowered"]:
@@ -345,7 +349,10 @@ def _drive(settings: Settings, one: _Found, client: Client) -> None:
 
 
 def _remember(one: _Found, client: Client) -> None:
-    one.peak_bytes.append(client.ask("memory")["peak_bytes"])
+    memory = client.ask("memory")
+    one.peak_bytes.append(memory["peak_bytes"])
+    if (held := memory.get("device_bytes")) is not None:
+        one.device_bytes.append(held)
 
 
 def _explain(target: Target, settings: Settings, one: _Found, client: Client) -> None:
@@ -438,9 +445,13 @@ def _record(
         samples_per_s=tuple(one.samples_per_s),
         samples_ms=tuple(tuple(_flat(restart)) for restart in one.rounds) if scenario.has_latency else (),
         load_ms=tuple(one.load_ms),
+        compile_ms=tuple(ms for ms, _ in one.compiled),
+        compile_cached=tuple(cached for _, cached in one.compiled),
         first_inference_ms=tuple(one.first_ms),
         speedup=compare(baseline.rounds, one.rounds, settings.quantile, settings.confidence) if timed else None,
         peak_memory_bytes=max(one.peak_bytes, default=None),
+        device_memory_bytes=max(one.device_bytes, default=None),
+        loaded_bytes=bundle.loaded_bytes(variant),
         energy=one.energy,
         layers=one.layers,
         warnings=tuple(dict.fromkeys((*_unproven(one), *one.warnings, *_busy(one), *_signal(splits, one, baseline)))),

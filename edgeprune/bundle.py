@@ -34,6 +34,8 @@ OUTSIDE = frozenset({CORE, MEASURED, REPORT, PLACES})
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Of a target or variant: it becomes part of paths."""
+KERNEL_BITS = {"int8": 8, "fp16": 16, "bf16": 16}
+"""Of weights in kernels that take them in no other width."""
 LONGEST = 255
 """Bytes of a path in a bundle."""
 
@@ -170,6 +172,17 @@ class Bundle:
     def size_bytes(self, variant: Variant) -> int:
         """A variant's files on disk."""
         return sum(path.stat().st_size for path in self.files(variant).values())
+
+    def loaded_bytes(self, variant: Variant) -> int | None:
+        """The same with the weights as wide as the kernels have them; None where they were not counted."""
+        weights = {plan.weight: plan for plan in variant.layers}  # what layers share is stored once
+        if not all(plan.weights for plan in weights.values()):
+            return None
+        wider = sum(
+            plan.weights * (KERNEL_BITS.get(plan.precision, plan.weight_bits) - plan.weight_bits)
+            for plan in weights.values()
+        )
+        return self.size_bytes(variant) + round(wider / 8)
 
     @property
     def measured_path(self) -> Path:

@@ -189,7 +189,11 @@ class Measurement:
     foretold: Foretold | None = None
     """Where nothing was timed and a latency table was given."""
     load_ms: tuple[float, ...] = ()
-    """Per restart: reading the file and building the session."""
+    """Per restart: reading the file and building the session, without what `compile_ms` tells."""
+    compile_ms: tuple[float, ...] = ()
+    """Per restart: what the runtime makes of the model for this device; empty where that is no step of its own."""
+    compile_cached: tuple[bool, ...] = ()
+    """Per restart: whether that was found in a cache."""
     first_inference_ms: tuple[float, ...] = ()
     speedup: Interval | None = None
     """Baseline latency / this latency, the two interleaved in the same run; None for fewer than six restarts."""
@@ -199,6 +203,11 @@ class Measurement:
     """What the machine would take at its measured peaks; None where those or the graph are not known."""
     peak_memory_bytes: int | None = None
     """Largest resident set of the child process less its size once the runtime was imported."""
+    device_memory_bytes: int | None = None
+    """Held on a GPU, apart from that; None where there is none."""
+    loaded_bytes: int | None = None
+    """`size_bytes` with the weights as wide as its kernels have them: 4 bits of a file are unpacked to 8, floats
+    shortened to 16; None where weights were not counted."""
     energy: Energy = Energy(None, None, "not measured")
     estimated_joules: float | None = None
     """By what is published of operations (`energy_estimate.py`), never measured; None where the graph is not known."""

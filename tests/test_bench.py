@@ -186,6 +186,7 @@ def test_a_variant_is_measured_beside_its_baseline(bundle_of, tmp_path):
         assert not one.failed
         assert one.bundle == bundle.sha256
         assert one.size_bytes == bundle.size_bytes(bundle.variant(one.variant))
+        assert (one.compile_ms, one.compile_cached, one.device_memory_bytes) == ((), (), None)
         assert [(layer.name, layer.effective) for layer in one.layers] == [("fc", "fp32")]
         assert one.energy.joules is not None or one.energy.reason
     assert baseline.speedup is None

@@ -1,12 +1,13 @@
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgeprune.bundle import Bundle, Task, Variant, open_bundle, seal
+from edgeprune.bundle import Bundle, LayerPlan, Task, Variant, open_bundle, seal
 from edgeprune.errors import CorruptError, InputError, UnknownNameError
 from edgeprune.tensor import TensorSpec
 
@@ -198,6 +199,20 @@ def test_a_damaged_record_is_one_line(bundle: Bundle, content: bytes):
 def test_a_folder_without_a_bundle_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(InputError, match="edgeprune compile"):
         open_bundle(tmp_path)
+
+
+def test_what_is_loaded_has_weights_as_wide_as_their_kernels(bundle: Bundle):
+    def loaded(*layers: LayerPlan) -> int | None:
+        return bundle.loaded_bytes(replace(variant, layers=layers))
+
+    variant = bundle.core.variants[0]
+    size = bundle.size_bytes(variant)
+    unpacked = LayerPlan("a", "Conv", "a.weight", "int8", weight_bits=4, weights=1000)
+    assert loaded(unpacked, LayerPlan("b", "Conv", "a.weight", "int8", weight_bits=4, weights=1000)) == size + 500
+    assert loaded(LayerPlan("a", "MatMul", "a.weight", "int4", weight_bits=4, weights=1000)) == size
+    assert loaded(LayerPlan("a", "Gemm", "a.weight", "bf16", weights=1000)) == size - 2000
+    assert loaded(LayerPlan("a", "Gemm", "a.weight", "fp32", weights=1000)) == size
+    assert loaded(LayerPlan("a", "Gemm", "a.weight", "int8")) is None
 
 
 def test_an_unknown_variant_names_the_nearest(bundle: Bundle):

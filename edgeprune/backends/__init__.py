@@ -1,6 +1,6 @@
 """The runtimes EdgePrune lowers to, each in a folder: `lower` and `profile` on the host, `run` on the device.
 
-What `BUILD` names is made on the device before it is opened, once, which may take minutes.
+What `BUILD` names is made on the device before it is opened, once, which may take minutes; it returns a `Compilation`.
 """
 
 LOWER = {

@@ -71,6 +71,15 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...], sizes: dict[str
     return True
 
 
+@dataclass(frozen=True)
+class Compilation:
+    """What a runtime made of a model for this very device, apart from reading it: kernels chosen, an engine built."""
+
+    ms: float
+    cached: bool
+    """Whether it had been made before, and was found."""
+
+
 class Runner(Protocol):
     """A loaded engine. Device side: its module imports the standard library, NumPy and one runtime."""
 
@@ -78,6 +87,10 @@ class Runner(Protocol):
     """With the batch it was opened for as leading dimension, where that is free; a str is a dimension of any size."""
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    compilation: Compilation | None
+    """None where it is no step of its own, or was made by `BUILD` before."""
+    device_bytes: int | None
+    """Memory that it holds on a device of its own, a GPU; None where there is none but the host's."""
 
     def infer(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """Run once. Raises DataError where a name, dtype or shape does not fit."""

@@ -155,9 +155,12 @@ def _told(instance: Instance, record: Measurement, checked: Checked) -> Measurem
         environment=replace(environment, emulated=True),
         samples_ms=(),
         load_ms=(),
+        compile_ms=(),
+        compile_cached=(),
         first_inference_ms=(),
         speedup=None,
         peak_memory_bytes=None,
+        device_memory_bytes=None,
         energy=Energy(None, None, how),
         warnings=(),
     )

@@ -33,6 +33,8 @@ class Row:
     is_baseline: bool
     is_default: bool
     size_bytes: int
+    loaded_bytes: int | None
+    """With the weights as wide as the kernels have them."""
     metric: str | None
     split: str | None
     judged_samples: int | None
@@ -63,8 +65,13 @@ class Row:
     limit_bound: str | None
     """`arithmetic` or `memory`."""
     load_ms: float | None
+    compile_ms: float | None
+    """The first restart's, which is the one that may find nothing in a cache."""
+    compile_cached: bool | None
+    """Whether it did."""
     first_inference_ms: float | None
     peak_memory_bytes: int | None
+    device_memory_bytes: int | None
     energy_j: float | None
     energy_sensor: str | None
     energy_reason: str
@@ -132,6 +139,7 @@ def _row(source: Source, measured: Measured, record: Measurement) -> Row:
         is_baseline=record is measured.baseline,
         is_default=record.variant == measured.default,
         size_bytes=record.size_bytes,
+        loaded_bytes=record.loaded_bytes,
         metric=accuracy.metric if accuracy else None,
         split=accuracy.split if accuracy else None,
         judged_samples=accuracy.samples if accuracy else None,
@@ -158,8 +166,11 @@ def _row(source: Source, measured: Measured, record: Measurement) -> Row:
         limit_ms=record.limit.ms if record.limit else None,
         limit_bound=record.limit.bound if record.limit else None,
         load_ms=median(record.load_ms) if record.load_ms else None,
+        compile_ms=record.compile_ms[0] if record.compile_ms else None,
+        compile_cached=record.compile_cached[0] if record.compile_cached else None,
         first_inference_ms=median(record.first_inference_ms) if record.first_inference_ms else None,
         peak_memory_bytes=record.peak_memory_bytes,
+        device_memory_bytes=record.device_memory_bytes,
         energy_j=record.energy.joules,
         energy_sensor=record.energy.sensor,
         energy_reason=record.energy.reason,

@@ -184,6 +184,7 @@ def _runs(records: Sequence[Measurement], per_ms: float) -> Rows:
             (
                 record.variant,
                 f"{median(record.load_ms):.1f}" if record.load_ms else "-",
+                _compiled(record),
                 f"{median(record.first_inference_ms):.2f}" if record.first_inference_ms else "-",
                 str(len(record.samples_ms)),
                 f"{record.samples:,}",
@@ -191,6 +192,13 @@ def _runs(records: Sequence[Measurement], per_ms: float) -> Rows:
             )
         )
     return tuple(rows)
+
+
+def _compiled(record: Measurement) -> str:
+    """The first restart's: the others may find what it left in a cache."""
+    if not record.compile_ms:
+        return "-"
+    return f"{record.compile_ms[0]:.1f}{' (cached)' if record.compile_cached[0] else ''}"
 
 
 def _tried(source: Source) -> Rows:

@@ -37,6 +37,8 @@ METRICS = {
     "exact-match": "exact match",
     "span-f1": "F1 of words",
 }
+UNPACKED = 1.05
+"""From which multiple of its size on disk it is told what a variant is once it is opened."""
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 UNTRAINED = "accuracy: none, the weights are untrained; agreement is with what the FP32 baseline answers"
 
@@ -99,7 +101,7 @@ def summarize(measured: Measured, core: Core | None = None) -> Summary:
     judged = measured.baseline.scenario.driver == BUILT_IN
     columns = [
         *(_accuracies([deciding(record) for record in records], notes) if judged else []),
-        Column("size", size, tuple(map(Cell, aligned([record.size_bytes / per_unit for record in records])))),
+        Column("size", size, _size(records, size, per_unit, notes)),
         *_times(records, time_unit, per_ms, notes),
         Column("speed-up", "", tuple(_speedup(record, notes) for record in records)),
         Column("memory", "MB", _memory(records, notes)),
@@ -411,14 +413,28 @@ def _speedup(record: Measurement, notes: _Notes) -> Cell:
     return notes.absent(_untimed(record)) if record.unmeasured else Cell()
 
 
+def _size(records: Sequence[Measurement], unit: str, per_unit: int, notes: _Notes) -> tuple[Cell, ...]:
+    """On disk; with a note where it is unpacked to more as it is loaded."""
+    cells = []
+    for record, text in zip(records, aligned([one.size_bytes / per_unit for one in records]), strict=True):
+        loaded = record.loaded_bytes or 0
+        unpacked = f"{loaded / per_unit:,.1f} {unit} once its 4-bit weights are unpacked as it is opened"
+        cells.append(Cell(text, note=notes.keep(unpacked) if loaded > UNPACKED * record.size_bytes else 0))
+    return tuple(cells)
+
+
 def _memory(records: Sequence[Measurement], notes: _Notes) -> tuple[Cell, ...]:
+    """Of the host; what a GPU holds is in a note."""
     texts = aligned([record.peak_memory_bytes and record.peak_memory_bytes / MB for record in records])
-    return tuple(
-        notes.absent(_untimed(record) if record.unmeasured else "peak memory: the system does not tell it")
-        if record.peak_memory_bytes is None
-        else Cell(text)
-        for record, text in zip(records, texts, strict=True)
-    )
+    cells = []
+    for record, text in zip(records, texts, strict=True):
+        if record.peak_memory_bytes is None:
+            reason = _untimed(record) if record.unmeasured else "peak memory: the system does not tell it"
+            cells.append(notes.absent(reason))
+        else:
+            held = record.device_memory_bytes
+            cells.append(Cell(text, note=0 if held is None else notes.keep(f"and {held / MB:,.1f} MB on the GPU")))
+    return tuple(cells)
 
 
 def _energy(records: Sequence[Measurement], notes: _Notes) -> tuple[Cell, ...]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.backends.backend import Feeds, Runner, check_feeds
+from edgeprune.backends.backend import Compilation, Feeds, Runner, check_feeds
 from edgeprune.errors import BudgetError, EdgePruneError, InputError
 from edgeprune.measure.latency import time_runs
 from edgeprune.serving.arrivals import Arrivals
@@ -97,6 +97,9 @@ class AdaptiveRunner:
     Requests are served one at a time, in the order in which `infer` was called, from whichever threads. A variant that
     fails is left out from then on, and its request is answered by another; `failures` tells.
     """
+
+    compilation: Compilation | None = None  # each variant's opening is timed whole
+    device_bytes: int | None = None
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.backends import BUILD, LOAD
-from edgeprune.backends.backend import Feeds, Load, Runner
+from edgeprune.backends.backend import Compilation, Feeds, Load, Runner
 from edgeprune.errors import DataError, EdgePruneError, InputError, MissingError, ModelError
 from edgeprune.measure.bandwidth import bandwidth
 from edgeprune.measure.energy import measure_energy
@@ -75,18 +75,24 @@ class Worker:
     ) -> Answer:
         """Load a variant, and let the peak of memory start from here where that is permitted.
 
-        What a runtime builds on its device is built before, so that `load_ms` tells of opening alone.
+        What a runtime builds on its device is built before. `load_ms` tells of opening alone: compiling is told apart,
+        where it is a step of its own.
         """
         self.close()
         load: Load = resolve(LOAD, backend, "runtime")
         paths = {role: Path(path) for role, path in files.items()}
+        built: Compilation | None = None
         if backend in BUILD:
-            resolve(BUILD, backend, "runtime")(paths, batch=batch)
+            built = resolve(BUILD, backend, "runtime")(paths, batch=batch)
         lowered = lower_mark(self._proc)
         self._import_bytes = resident_bytes(self._proc)
         begin = perf_counter()
         self._runner = load(paths, options, threads=threads, batch=batch)
-        return {"load_ms": (perf_counter() - begin) * 1e3, "mark_lowered": lowered}
+        load_ms = (perf_counter() - begin) * 1e3
+        if (compilation := self._runner.compilation) is not None:
+            load_ms -= compilation.ms
+        told = built or compilation
+        return {"load_ms": load_ms, "compilation": told and asdict(told), "mark_lowered": lowered}
 
     def warm(self, inputs: str, min_s: float, max_s: float) -> Answer:
         """Take the samples of an .npz file in turn from now on; time the first inference, run until it is steady."""
@@ -148,8 +154,12 @@ class Worker:
         return {"bytes_per_s": bandwidth(sizes, threads)}
 
     def memory(self) -> Answer:
-        """Peak memory since the runtime was imported, above what it took then."""
-        return {"peak_bytes": max(0, peak_bytes(self._proc) - self._import_bytes), "import_bytes": self._import_bytes}
+        """Peak memory since the runtime was imported, above what it took then, and what is held on a GPU."""
+        return {
+            "peak_bytes": max(0, peak_bytes(self._proc) - self._import_bytes),
+            "import_bytes": self._import_bytes,
+            "device_bytes": self._opened.device_bytes,
+        }
 
     def energy(self, meters: list[str], seconds: float) -> Answer:
         """Joules per inference by the first of `meters` that works here, or why none does."""

@@ -225,6 +225,15 @@ def test_the_order_of_the_inputs_does_not_matter(open_runner):
     np.testing.assert_array_equal(forth["scores"], back["scores"])
 
 
+def test_compiling_is_told_where_it_is_a_step_of_its_own(open_runner, backend):
+    with open_runner() as runner:
+        told = runner.compilation
+        assert (told is not None) == (backend == "openvino")
+        if told is not None:
+            assert (told.ms > 0, told.cached) == (True, False)
+        assert runner.device_bytes is None or backend == "tensorrt"
+
+
 def test_outputs_belong_to_the_caller(open_runner):
     with open_runner() as runner:
         first = runner.infer(feeds(1))["scores"]

@@ -56,6 +56,21 @@ def test_values_are_shown_in_the_unit_of_their_column(measured):
     assert row(summary, "openvino-fp32")["energy"].text == "2.10"
 
 
+def test_what_is_unpacked_and_what_a_gpu_holds_are_told_in_notes(measured):
+    base = dataclasses.replace(
+        measured.baseline, size_bytes=500_000, loaded_bytes=900_000, device_memory_bytes=3_000_000
+    )
+    summary = summarize(dataclasses.replace(measured, baseline=base, measurements=()))
+    told = {name: summary.notes[row(summary, base.variant)[name].note - 1] for name in ("size", "memory")}
+    assert told == {
+        "size": "900.0 kB once its 4-bit weights are unpacked as it is opened",
+        "memory": "and 3.0 MB on the GPU",
+    }
+    same = dataclasses.replace(base, loaded_bytes=250_000, device_memory_bytes=None)  # floats of 16 bits
+    summary = summarize(dataclasses.replace(measured, baseline=same, measurements=()))
+    assert [row(summary, base.variant)[name].note for name in ("size", "memory")] == [0, 0]
+
+
 def test_large_files_and_slow_models_get_larger_units(measured):
     base = dataclasses.replace(measured.baseline, size_bytes=102_400_000, samples_ms=((37.4,) * 700,))
     slow = dataclasses.replace(measured, baseline=base, measurements=())

@@ -38,6 +38,7 @@ class TimedRunner:
     inputs = (TensorSpec("x", "float32", (1,)),)
     input_names = ("x",)
     output_names = ("x",)
+    compilation = device_bytes = None
 
     def __init__(self, clock: Clock, service_s: float) -> None:
         self.clock, self.service_s, self.broken, self.closed = clock, service_s, False, False

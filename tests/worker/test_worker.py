@@ -43,6 +43,17 @@ def test_opening_tells_how_long_loading_took(opened, ask, folder):
     answer = ask("open", backend="ort", files={"model": str(folder / "model.onnx")}, options={})
     assert answer["ok"]
     assert 0 < answer["load_ms"] < 60_000
+    assert answer["compilation"] is None
+
+
+def test_what_is_compiled_is_told_apart_and_whether_it_was_found(ask, folder, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    monkeypatch.setenv("EDGEPRUNE_OPENVINO_CACHE", str(tmp_path / "compiled"))
+    files, options = {"model": str(folder / "model.onnx")}, {"INFERENCE_PRECISION_HINT": "f32"}
+    first, second = (ask("open", backend="openvino", files=files, options=options) for _ in range(2))
+    assert 0 < first["load_ms"] < 60_000
+    assert first["compilation"]["ms"] > 0
+    assert (first["compilation"]["cached"], second["compilation"]["cached"]) == (False, True)
 
 
 @pytest.mark.parametrize("permitted", [True, False])
@@ -54,7 +65,7 @@ def test_opening_tells_whether_the_peak_of_memory_starts_there(folder, tmp_path,
     files = {"model": str(folder / "model.onnx")}
     answer = worker.answer(json.dumps({"command": "open", "backend": "ort", "files": files, "options": {}}))
     assert answer["mark_lowered"] is permitted
-    assert worker.memory() == {"peak_bytes": 2048, "import_bytes": 1024}
+    assert worker.memory() == {"peak_bytes": 2048, "import_bytes": 1024, "device_bytes": None}
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 7])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.backends.backend import Feeds, batched_spec, check_feeds, shown
+from edgeprune.backends.backend import Compilation, Feeds, batched_spec, check_feeds, shown
 from edgeprune.errors import ConfigError, CorruptError, DataError, EdgePruneError, MissingError, ModelError
 from edgeprune.tensor import TensorSpec
 
@@ -49,6 +49,8 @@ CUT_OFF_US = 0.5
 class OpenVinoRunner:
     """One compiled model and one request, to whose own memory inputs are copied; large ones are lent."""
 
+    device_bytes: int | None = None
+
     def __init__(
         self, model: Path, properties: Mapping[str, str], dimensions: Mapping[str, Sequence[int | str]], batch: int
     ) -> None:
@@ -57,9 +59,12 @@ class OpenVinoRunner:
         try:
             graph = core.read_model(str(model))
             _fix_batch(graph, batch)
+            begin = perf_counter()
             self._compiled: Any = core.compile_model(graph, "CPU", dict(properties))
+            compile_ms = (perf_counter() - begin) * 1e3
         except RuntimeError as error:
             raise _error(model, error) from error
+        self.compilation = Compilation(compile_ms, bool(self._compiled.get_property("LOADED_FROM_CACHE")))
         self._request: Any = self._compiled.create_infer_request()
         self.inputs = tuple(_spec(port, dimensions, batch) for port in self._compiled.inputs)
         self.input_names = tuple(spec.name for spec in self.inputs)
@@ -105,7 +110,7 @@ class OpenVinoRunner:
             "hint": told(HINT).get_type_name(),
             "streams": int(told("NUM_STREAMS")),
             "threads": int(told("INFERENCE_NUM_THREADS")),
-            "loaded_from_cache": bool(told("LOADED_FROM_CACHE")),
+            "loaded_from_cache": self.compilation.cached,
         }
         return {**found, "nodes": [_node(op) for op in operators]}
 

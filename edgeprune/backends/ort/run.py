@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.backends.backend import Feeds, batched_spec, check_feeds, midmean, shown
+from edgeprune.backends.backend import Compilation, Feeds, batched_spec, check_feeds, midmean, shown
 from edgeprune.errors import ConfigError, CorruptError, DataError, EdgePruneError, MissingError, ModelError
 from edgeprune.tensor import TensorSpec
 
@@ -49,6 +49,9 @@ CUT_OFF_US = 0.5
 
 class OrtRunner:
     """One session on the CPU, in one thread pool of its own."""
+
+    compilation: Compilation | None = None  # a session is read and optimized in one
+    device_bytes: int | None = None
 
     def __init__(self, model: Path, level: str, threads: int, batch: int) -> None:
         self._model, self._level, self._threads, self._batch = model, level, threads, batch

@@ -30,6 +30,7 @@ MULTIPROCESSORS, MAJOR, MINOR = 16, 75, 76
 _SIGNATURES: dict[str, Sequence[Any]] = {
     "cudaGetDeviceCount": (ctypes.POINTER(ctypes.c_int),),
     "cudaDeviceGetAttribute": (ctypes.POINTER(ctypes.c_int), ctypes.c_int, ctypes.c_int),
+    "cudaMemGetInfo": (ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t)),
     "cudaMalloc": (ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t),
     "cudaFree": (ctypes.c_void_p,),
     "cudaHostAlloc": (ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_uint),
@@ -106,6 +107,12 @@ class Cuda:
     def stream(self) -> int:
         """A new stream; give it to `cudaStreamDestroy`."""
         return self.allocate("cudaStreamCreate")
+
+    def free_bytes(self) -> int:
+        """What is free of the GPU's memory; a Jetson's is that of the board."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self.call("cudaMemGetInfo", ctypes.byref(free), ctypes.byref(total))
+        return free.value
 
     def _first_gpu(self) -> Gpu:
         try:

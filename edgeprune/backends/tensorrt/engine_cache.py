@@ -78,17 +78,17 @@ class EngineCache:
         """Where the times of kernels lie, if they do."""
         return self.root / f"timing-{identity.timing_key}.cache"
 
-    def get(self, identity: Identity, model_bytes: int, make: Callable[[Path], None]) -> Path:
-        """The engine, found or made: `make` leaves it at the path that it is given.
+    def get(self, identity: Identity, model_bytes: int, make: Callable[[Path], None]) -> tuple[Path, bool]:
+        """The engine, and whether it was found, not made: `make` leaves it at the path that it is given.
 
         One that is not what was written is made again. Only one build runs at a time on a device, for a second would
         disturb what the first one times. Raises OutputError where there is no room, before any work and after it.
         """
         try:
             with self._locked(identity):
-                if not self._has(identity):
+                if not (found := self._has(identity)):
                     self._make(identity, model_bytes, make)
-                return self.engine(identity)
+                return self.engine(identity), found
         except OSError as error:
             raise OutputError(
                 f"{self.root}: the engine cannot be kept ({error.strerror}): make room or set EDGEPRUNE_CACHE=DIR"

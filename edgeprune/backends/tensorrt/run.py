@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.backends.backend import Feeds, batched_spec, check_feeds, midmean
+from edgeprune.backends.backend import Compilation, Feeds, batched_spec, check_feeds, midmean
 from edgeprune.backends.tensorrt import trtexec
 from edgeprune.backends.tensorrt.build import Log, build_engine
 from edgeprune.backends.tensorrt.build_file import Build, Shapes, read_build
@@ -46,8 +46,11 @@ LEAST_RUNS, MOST_RUNS = 20, 400
 class TensorRtRunner:
     """One engine in one stream, with buffers for inputs and outputs of one batch size."""
 
+    compilation: Compilation | None = None  # `build` made it
+
     def __init__(self, engine: Path, batch: int, cuda: Cuda) -> None:
         self._file, self._batch, self._cuda = engine, batch, cuda
+        free = cuda.free_bytes()
         self._buffers: dict[str, Buffer] = {}
         self._stream = 0
         self._log = Log(trt)
@@ -65,6 +68,7 @@ class TensorRtRunner:
         try:
             self._stream = cuda.stream()
             self._allocate(engine)
+            self.device_bytes: int | None = max(0, free - cuda.free_bytes())
         except BaseException:
             self.close()
             raise
@@ -177,16 +181,23 @@ def load(files: Mapping[str, Path], options: Mapping[str, str], *, threads: int,
     if given is not None:
         _, _, identity = _wanted(files, batch, cuda)
         check_engine(given, identity)
-    return TensorRtRunner(given or build(files, batch=batch, cuda=cuda), batch, cuda)
+    return TensorRtRunner(given or engine(files, batch=batch, cuda=cuda)[0], batch, cuda)
 
 
-def build(files: Mapping[str, Path], *, batch: int, cuda: Cuda | None = None) -> Path:
-    """The engine of `files["model"]` as `files["build"]` says, found among those that were built here, or built now.
+def build(files: Mapping[str, Path], *, batch: int) -> Compilation:
+    """Have the engine of a variant ready for `load`; see `engine`, and what that raises."""
+    begin = perf_counter()
+    _, cached = engine(files, batch=batch, cuda=Cuda())
+    return Compilation((perf_counter() - begin) * 1e3, cached)
+
+
+def engine(files: Mapping[str, Path], *, batch: int, cuda: Cuda) -> tuple[Path, bool]:
+    """The engine of `files["model"]` as `files["build"]` says, and whether it was among those that were built here.
 
     Raises MissingError where there is no GPU or another TensorRT than the file is for, ModelError where TensorRT
     refuses the file, OutputError where the engine cannot be kept.
     """
-    build, shapes, identity = _wanted(files, batch, cuda or Cuda())
+    build, shapes, identity = _wanted(files, batch, cuda)
     cache, model, how = EngineCache.default(), files["model"], os.environ.get(BUILDER, BUILDERS[0])
     if how not in BUILDERS:
         raise ConfigError(f"{BUILDER}={how}: known: {', '.join(BUILDERS)}")

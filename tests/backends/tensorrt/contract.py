@@ -200,6 +200,9 @@ class HostCuda:
     def stream(self):
         return 7
 
+    def free_bytes(self):
+        return 2**30 - sum(len(memory) for memory in self._kept.values())
+
 
 def main():
     sys.modules["tensorrt"] = Module()
@@ -214,7 +217,10 @@ def main():
 
     run.Cuda = HostCuda
     files = {"model": Path(sys.argv[1]), "build": Path(sys.argv[2])}
-    engine = run.build(files, batch=BATCH)
+    assert not run.build(files, batch=BATCH).cached
+    assert run.build(files, batch=BATCH).cached
+    engine, found = run.engine(files, batch=BATCH, cuda=HostCuda())
+    assert found
     assert engine.read_bytes() == b"plan"
     run.load(files | {"engine": engine}, {}, threads=1, batch=BATCH).close()
     HostCuda.gpu = SimpleNamespace(compute_capability="8.9", multiprocessors=8)

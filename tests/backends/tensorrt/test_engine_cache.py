@@ -49,7 +49,8 @@ class Builds:
 
 def test_an_engine_is_built_once(cache):
     make = Builds()
-    first, second = cache.get(HERE, 100, make), cache.get(HERE, 100, make)
+    (first, found), (second, again) = cache.get(HERE, 100, make), cache.get(HERE, 100, make)
+    assert (found, again) == (False, True)
     assert first == second
     assert (first.read_bytes(), make.count) == (make.content, 1)
 
@@ -62,7 +63,7 @@ def test_every_part_of_its_identity_makes_another_engine(cache):
 
 @pytest.mark.parametrize("name", sorted(OTHER))
 def test_an_engine_that_was_built_elsewhere_is_refused_and_what_differs_is_named(cache, name):
-    engine = cache.get(HERE, 100, Builds())
+    engine, _ = cache.get(HERE, 100, Builds())
     check_engine(engine, HERE)
     with pytest.raises(ModelError, match=f"built elsewhere: its {name} is .*here it is") as raised:
         check_engine(engine, replace(HERE, **{name: OTHER[name]}))
@@ -71,17 +72,17 @@ def test_an_engine_that_was_built_elsewhere_is_refused_and_what_differs_is_named
 
 @pytest.mark.parametrize("size", [0, 1, 8999])
 def test_a_truncated_engine_is_refused_and_built_again(cache, size):
-    engine = cache.get(HERE, 100, Builds())
+    engine, _ = cache.get(HERE, 100, Builds())
     os.truncate(engine, size)
     with pytest.raises(CorruptError, match=rf"{size} of 9000 bytes"):
         check_engine(engine, HERE)
     again = Builds()
-    assert cache.get(HERE, 100, again).stat().st_size == 9000
+    assert cache.get(HERE, 100, again)[0].stat().st_size == 9000
     assert again.count == 1
 
 
 def test_one_wrong_byte_is_found(cache):
-    engine = cache.get(HERE, 100, Builds())
+    engine, _ = cache.get(HERE, 100, Builds())
     with engine.open("r+b") as file:
         file.seek(4000)
         file.write(b"\0")
@@ -93,7 +94,7 @@ def test_one_wrong_byte_is_found(cache):
     "content", [None, b"", b"[]", b'{"schema": 1}', b'{"schema": 1, "identity": {}, "sha256": 0, "bytes": 0}']
 )
 def test_an_engine_without_a_header_is_refused(cache, content):
-    engine = cache.get(HERE, 100, Builds())
+    engine, _ = cache.get(HERE, 100, Builds())
     header = engine.with_name(HEADER)
     header.unlink()
     if content is not None:
@@ -111,7 +112,7 @@ def test_a_build_that_fails_leaves_nothing_and_the_next_one_works(cache):
         cache.get(HERE, 100, fail)
     assert not list(cache.root.rglob(ENGINE))
     assert not list(cache.root.glob("*.partial"))
-    assert cache.get(HERE, 100, Builds()).is_file()
+    assert cache.get(HERE, 100, Builds())[0].is_file()
 
 
 def test_without_room_nothing_is_built(cache):
@@ -168,6 +169,6 @@ def test_the_stage_cache_sees_engines_and_cleans_them(cache):
 
 
 def test_the_header_is_plain_json(cache):
-    told = json.loads(cache.get(HERE, 100, Builds()).with_name(HEADER).read_bytes())
+    told = json.loads(cache.get(HERE, 100, Builds())[0].with_name(HEADER).read_bytes())
     assert told["identity"] == asdict(HERE)
     assert told["bytes"] == 9000
