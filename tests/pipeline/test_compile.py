@@ -23,6 +23,7 @@ from edgeprune.recipe import (
     TrainPart,
 )
 from edgeprune.targets.load import load_target
+from edgeprune.targets.target import BackendUse
 
 
 @pytest.fixture
@@ -134,6 +135,29 @@ def test_a_pretrained_model_brings_what_is_done_to_images_unless_another_is_give
     (model / "preprocessor_config.json").write_text(json.dumps(processor | {"do_pad": True}))
     with pytest.raises(ConfigError, match=r"do_pad cannot be followed: say what is done to images with --preprocess"):
         preprocessing()
+
+
+@pytest.mark.parametrize(
+    ("isa", "backends", "precision", "told"),
+    [
+        ((), ("ort",), "int8", True),
+        ((), None, "int4", True),
+        (("avx2",), ("ort",), "int8", False),
+        ((), ("ort",), "fp32", False),
+        ((), ("tensorrt",), "int8", False),
+    ],
+)
+def test_it_is_told_once_where_weights_lose_a_bit_because_nobody_says_what_the_processor_has(
+    isa, backends, precision, told
+):
+    gpu, said = load_target("gpu"), Said()
+    both = {"ort": BackendUse(precisions=("fp32", "int8")), **gpu.backends}
+    target = gpu.model_copy(update={"name": "server", "isa": isa, "backends": both})
+    recipe = Recipe(model="cnn", quantize=QuantizePart(precision=precision))
+    prepare(recipe, target, backends, None, said)
+    lines = [line for line in said if "7 bits" in line]
+    assert len(lines) == told
+    assert all(word in line for line in lines for word in ("server: no `isa`", "targets detect"))
 
 
 MLP = """<ir_version: 10, opset_import: ["" : 20]>
