@@ -3,8 +3,10 @@
     EDGEPRUNE_DATA=DIR python benchmarks/variant_table.py --out docs/variants.md        (make variants)
 
 Weights are as they are drawn, and calibrated on few samples: no time or accuracy is told. What ran is read from the
-runtimes of this machine, so only for targets of its architecture; how long lowering took includes the comparison of
-what the runtime answers with what the file says.
+runtimes of this machine, so only for targets of its architecture. For TensorRT it is marked RTX: no engine ran, these
+are the kernels that the compiler of TensorRT-RTX chose for SM86, the nearest to a Jetson Orin of those it builds for.
+It is another product than the TensorRT of a board, and needs no GPU. How long lowering took includes the comparison of
+what the runtime answers with what the file says, and not that compiler.
 """
 
 from __future__ import annotations
@@ -16,16 +18,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 from compile_table import few_samples
 from rich.console import Console
 from rich.progress import Progress
+from tensorrt_layers import compiled, compiler
 
 from edgeprune.backends import EFFECTIVE, LOAD
 from edgeprune.bundle import Bundle, Variant, open_bundle
 from edgeprune.cache import RECORD, StageCache
-from edgeprune.errors import EdgePruneError
+from edgeprune.errors import EdgePruneError, MissingError
 from edgeprune.models.zoo import ZOO
 from edgeprune.pipeline import assemble
 from edgeprune.pipeline.compile import prepare, stages
@@ -56,24 +60,31 @@ class Row:
     not_run: str
     file_bytes: int
     build_s: float
+    compiler: str = ""
+    """Which other compiler than the target's `ran` is read from; empty: the target's runtime ran."""
 
     def cells(self) -> tuple[str, ...]:
         """As the table has them."""
         stored = f" ({self.four_bits} of them stored in 4 bits)" if self.four_bits else ""
+        read_from = f" ({self.compiler})" if self.compiler else ""
         return (
             self.model,
             self.target,
             self.variant,
             str(sum(self.meant.values())),
             _counted(self.meant) + stored,
-            _counted(self.ran) if self.ran else self.not_run,
+            _counted(self.ran) + read_from if self.ran else " ".join(self.not_run.split()).replace("|", r"\|"),
             f"{self.file_bytes / 1e3:.0f}",
             f"{self.build_s:.1f}",
         )
 
 
-def rows(model: str, target: Target, folder: Path) -> list[Row]:
-    """Of every variant, the baseline among them where it is one. Raises what `compile` raises."""
+def rows(model: str, target: Target, folder: Path, trt: Any | None = None) -> list[Row]:
+    """Of every variant, the baseline among them where it is one. Raises what `compile` raises.
+
+    `trt` is what TensorRT variants are compiled with, None where TensorRT-RTX is not installed. Whatever targets share
+    of their stages, calibration above all, is done once in a `folder`.
+    """
     data = TEXTS if "vocabulary" in inspect.signature(resolve(ZOO, model, "model")).parameters else IMAGES
     # rounding changes neither how many layers run in which precision nor a size, and takes minutes a model
     whole, narrow = PrunePart(pruner="none"), QuantizePart(precision="int4", corrections=("smoothing",))
@@ -85,21 +96,44 @@ def rows(model: str, target: Target, folder: Path) -> list[Row]:
         for backend, precision, stage in parts.variants
     }
     bundle = open_bundle(assemble.assemble(job, parts).folder)
-    return [_row(bundle, bundle.variant(name), target, took) for name, took in seconds.items()]
+    return [_row(bundle, bundle.variant(name), target, took, trt) for name, took in seconds.items()]
 
 
-def _row(bundle: Bundle, variant: Variant, target: Target, seconds: float) -> Row:
-    ran, why = _ran(bundle, variant, target)
+def _row(bundle: Bundle, variant: Variant, target: Target, seconds: float, trt: Any | None) -> Row:
+    engine = variant.backend == "tensorrt"
+    ran, why = _chosen(bundle, variant, trt) if engine else _ran(bundle, variant, target)
     meant = Counter(layer.precision for layer in variant.layers)
     stored = sum(layer.weight_bits < 8 for layer in variant.layers)
     size = bundle.size_bytes(variant)
-    return Row(bundle.core.model, target.name, variant.name, dict(meant), stored, dict(ran), why, size, seconds)
+    return Row(
+        model=bundle.core.model,
+        target=target.name,
+        variant=variant.name,
+        meant=dict(meant),
+        four_bits=stored,
+        ran=dict(ran),
+        not_run=why,
+        file_bytes=size,
+        build_s=seconds,
+        compiler="RTX" if engine else "",
+    )
+
+
+def _chosen(bundle: Bundle, variant: Variant, trt: Any | None) -> tuple[Counter[str], str]:
+    """Layers by the precision of the kernels that NVIDIA's compiler chooses, whatever machine this is, or why none."""
+    if trt is None:
+        return Counter(), "not read: TensorRT-RTX is not installed"
+    try:
+        one = compiled(trt, bundle.files(variant), variant)
+    except EdgePruneError as error:
+        return Counter(), str(error)
+    return Counter(layer.effective for layer in one.layers), ""
 
 
 def _ran(bundle: Bundle, variant: Variant, target: Target) -> tuple[Counter[str], str]:
     """Layers by the precision that the runtime says it used, or why it was not asked."""
     if target.arch not in ("any", architecture()):
-        return Counter(), f"no {target.arch}"
+        return Counter(), f"not read: this machine is no {target.arch}"
     try:
         load = resolve(LOAD, variant.backend, "runtime")
         with load(bundle.files(variant), variant.options, threads=1, batch=1) as runner:
@@ -116,11 +150,19 @@ def _counted(layers: dict[str, int]) -> str:
 
 def page(found: Iterable[Row], refused: Iterable[tuple[str, str, str]]) -> str:
     """The table in Markdown, and below it what could not be made."""
-    lines = ["# What is in a variant", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), "", HEAD]
+    lines = ["# What is in a variant", "", " ".join((__doc__ or "").split("\n\n")[2].split()), "", HEAD]
     lines.append("|---|---|---|---|---|---|---|---|")
     lines += [f"| {' | '.join(row.cells())} |" for row in found]
     reasons = [f"- {model} for {target}: {why}" for model, target, why in refused]
     return "\n".join([*lines, *(["", "## Not made", "", *reasons] if reasons else [])]) + "\n"
+
+
+def _installed() -> Any | None:
+    try:
+        return compiler()
+    except MissingError as error:
+        Console(stderr=True).print(str(error))
+        return None
 
 
 @click.command()
@@ -131,7 +173,7 @@ def page(found: Iterable[Row], refused: Iterable[tuple[str, str, str]]) -> str:
 def main(out: Path, state: Path, models: tuple[str, ...], targets: tuple[str, ...]) -> None:
     """Make every bundle; models that the state file holds are not made again (remove it to do so)."""
     stored = json.loads(state.read_bytes()) if state.is_file() else {}
-    of_targets = targets or names("targets")
+    of_targets, trt = targets or names("targets"), _installed()
     state.parent.mkdir(parents=True, exist_ok=True)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("compile", total=len(models or ZOO))
@@ -143,7 +185,7 @@ def main(out: Path, state: Path, models: tuple[str, ...], targets: tuple[str, ..
             with tempfile.TemporaryDirectory(prefix="edgeprune-table-") as folder:
                 for target in of_targets:
                     try:
-                        found += [asdict(row) for row in rows(model, load_target(target), Path(folder))]
+                        found += [asdict(row) for row in rows(model, load_target(target), Path(folder), trt)]
                     except EdgePruneError as error:
                         refused.append((model, target, " ".join(str(error).split())))
             stored[model] = {"rows": found, "refused": refused}

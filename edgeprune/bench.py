@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.arrays import save_arrays
 from edgeprune.backends import EFFECTIVE
 from edgeprune.backends.backend import Feeds
 from edgeprune.bundle import Bundle, Variant
@@ -238,7 +239,7 @@ class _Site:
 
     def push_inputs(self, inputs: Mapping[str, Any], remote: str) -> None:
         local = self.folder / "inputs.npz"
-        np.savez(local, **inputs)
+        save_arrays(local, inputs)
         self.transport.push(local, remote)
 
 

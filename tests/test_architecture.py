@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors",),
-    ("tensor", "progress", "adapter", "whole_file", "file_hash"),
+    ("tensor", "arrays", "progress", "adapter", "whole_file", "file_hash"),
     ("registry", "metrics", "user_code", "scenario", "roofline"),
     ("recipe", "bundle", "decisions", "results", "latency_table", "energy_estimate", "noise", "shipped", "judge"),
     ("cache",),

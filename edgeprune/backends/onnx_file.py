@@ -18,9 +18,9 @@ MODEL = "model.onnx"
 def checked_copy(model_file: Path, out: Path) -> Path:
     """The file as `out`/model.onnx, byte for byte; with its tensors in it where they lie beside it.
 
-    Raises ModelError where evidence could not be told apart (nodes without a name of their own) or the batch could not
-    be fixed (an input without known rank, or one size for the batch and for another dimension), and whatever reading
-    it raises.
+    Raises ModelError where evidence could not be told apart (nodes without a name of their own), the batch could not be
+    fixed (an input without known rank, or one size for the batch and for another dimension) or what goes in and out
+    could not be kept by name in one .npz file, and whatever reading it raises.
     """
     model, copy = read_onnx(model_file), out / MODEL
     _check_names(model, model_file)
@@ -39,6 +39,11 @@ def _check_names(model: ir.Model, path: Path) -> None:
                 f"{path}: two nodes are called '{node.name or ''}' ({node.op_type}): name each differently"
             )
         seen.add(node.name)
+    border = {str(value.name) for value in (*model.graph.inputs, *model.graph.outputs)}
+    for tensor in sorted(border):
+        if "\0" in tensor or f"{tensor}.npy" in border:
+            beside = sorted(border - {tensor})
+            raise ModelError(f"{path}: samples cannot be kept of {tensor!r} beside {beside}: rename it")
     shapes = {value.name: tensor_specs([value])[0].shape for value in model.graph.inputs}
     behind = {size for shape in shapes.values() for size in shape[1:] if isinstance(size, str)}
     for name, shape in shapes.items():

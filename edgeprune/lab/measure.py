@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeprune.arrays import save_arrays
 from edgeprune.backends.backend import Feeds
 from edgeprune.bench import EvalSplit, Settings, measure
 from edgeprune.bundle import CORE, Bundle, Variant
@@ -197,7 +198,7 @@ class EvaluationSet:
         self._parts = []
         for number, feeds in enumerate(whole.batches()):
             path = Path(self._folder.name) / f"{number}.npz"
-            np.savez(path, **feeds)  # type: ignore[arg-type]
+            save_arrays(path, feeds)
             self._parts.append(path)
         self.split = EvalSplit("report", self._batches, whole.judge)
 

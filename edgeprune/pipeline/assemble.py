@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from pydantic import TypeAdapter
 
+from edgeprune.arrays import save_arrays
 from edgeprune.backends import LOAD
 from edgeprune.bundle import CORE, OUTSIDE, PLAN, LayerPlan, Task, Variant, open_bundle, seal
 from edgeprune.cache import RECORD, Stage
@@ -85,7 +85,7 @@ def assemble(job: Job, parts: Parts) -> Stage:
                 shutil.copyfile(parts.network.folder / name, folder / name)
             pruning = json.loads((parts.network.folder / PRUNING).read_bytes())
         samples = _samples(job, parts.exported)
-        np.savez(folder / "samples.npz", **samples)
+        save_arrays(folder / "samples.npz", samples)
         runnable = [baseline, *variants] if parts.baseline_is_variant else variants
         write_snippets(runnable, facts.inputs, facts.outputs, samples, job.target.threads, folder)
         core = {

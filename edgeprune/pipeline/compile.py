@@ -76,6 +76,7 @@ def prepare(
     _check_budgets(recipe, target)
     _check_plan(recipe)
     _check_pruning(recipe, speed_only)
+    _tell_of_seven_bits(recipe, target, backends, progress)
     splits = resolve_splits(_with_own(recipe, progress), trains=_trains(recipe, speed_only))
     return Job(_unpruned(recipe, splits, progress), target, splits, cache, progress, backends, speed_only)
 
@@ -153,6 +154,20 @@ def _check_backends(target: Target, backends: tuple[str, ...] | None, narrowest:
         offered = sorted({precision for use in chosen.values() for precision in use.precisions})
         raise ConfigError(
             f"target {target.name} does not execute {narrowest} in {', '.join(chosen)}: {', '.join(offered)}"
+        )
+
+
+def _tell_of_seven_bits(recipe: Recipe, target: Target, backends: tuple[str, ...] | None, progress: Progress) -> None:
+    """Where weights lose a bit for nothing but a line that is missing in a target file."""
+    on_cpu = (
+        name != "tensorrt" and narrow in QUANTIZED
+        for name, narrow in variants(target, backends, recipe.quantize.precision)
+    )
+    if target.reduced_range and not target.isa and any(on_cpu):
+        progress.say(
+            f"{target.name}: no `isa` says which instruction sets it has, so 8-bit weights keep to 7 bits, which is"
+            " right on every x86_64. With VNNI the eighth can be had, once the target file states it:"
+            " `edgeprune targets detect` writes one on the device"
         )
 
 

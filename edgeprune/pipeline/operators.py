@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from pydantic import TypeAdapter
 
+from edgeprune.arrays import save_arrays
 from edgeprune.backends import EFFECTIVE, TIMES
 from edgeprune.bundle import Bundle, Variant
 from edgeprune.errors import ConfigError, EdgePruneError, MissingError, OutputError
@@ -192,7 +193,7 @@ class _Site:
             tempfile.TemporaryDirectory() as folder,
         ):
             inputs: dict[str, Any] = {spec.name: samples[spec.name] for spec in self.bundle.core.inputs}
-            np.savez(Path(folder) / INPUTS, **inputs)
+            save_arrays(Path(folder) / INPUTS, inputs)
             self.transport.push(Path(folder) / INPUTS, INPUTS)
 
     def restarted(self, variant: Variant, task: Task) -> list[_Restart]:

@@ -69,7 +69,8 @@ def _notes(probed: Mapping[str, Any]) -> Iterator[str]:
     cores = probed["cores"]
     yield f"{cores} core{'s' * (cores != 1)} for a process; measured with one thread unless `threads` says more."
     if not isa:
-        yield "The instruction sets could not be read, so 8-bit weights use their full range."
+        safe = ", so 8-bit weights keep to 7 bits: state them as `isa`" if probed["arch"] == "x86_64" else ""
+        yield f"The instruction sets could not be read{safe}."
     if "openvino" in versions and probed["arch"] == "aarch64":
         yield "No INT8 with OpenVINO: its ARM plugin runs only a part of the layers in 8 bits."
     if "openvino" in versions and probed["arch"] == "x86_64" and not BF16 & isa:

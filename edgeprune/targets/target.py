@@ -52,7 +52,7 @@ class Target(_Part):
     aliases: tuple[Name, ...] = ()
     arch: Literal["any", "x86_64", "aarch64"]
     isa: tuple[str, ...] = ()
-    """Instruction sets it is known to have; empty: not known."""
+    """Instruction sets it is known to have; empty: not known, and then it gets what all of its architecture can run."""
     local: bool = False
     """Whether this machine is the device, so that it can be measured here."""
     backends: Annotated[dict[str, BackendUse], Field(min_length=1)]
@@ -110,8 +110,11 @@ class Target(_Part):
 
     @property
     def reduced_range(self) -> bool:
-        """Whether 8-bit weights must keep to 7 bits: x86 without VNNI saturates in the 16-bit sum of two products."""
-        return self.arch == "x86_64" and bool(self.isa) and not any("vnni" in flag for flag in self.isa)
+        """Whether 8-bit weights must keep to 7 bits: x86 without VNNI saturates in the 16-bit sum of two products.
+
+        What may be one, because nothing tells, counts as one.
+        """
+        return self.arch != "aarch64" and not any("vnni" in flag for flag in self.isa)
 
 
 def _tensorrt(backends: Mapping[str, BackendUse], assumes: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.arrays import save_arrays
 from edgeprune.backends import BUILD, LOAD
 from edgeprune.backends.backend import Compilation, Feeds, Load, Runner
 from edgeprune.errors import DataError, EdgePruneError, InputError, MissingError, ModelError
@@ -125,7 +126,7 @@ class Worker:
         """Run every sample of an .npz file and write every output, [N, ...], to another."""
         runner = self._opened
         outputs, samples = answers(runner, _load(inputs))
-        np.savez(out, **outputs)
+        save_arrays(out, outputs)
         return {"samples": samples}
 
     def check(self, samples: str, out: str) -> Answer:
@@ -137,7 +138,7 @@ class Worker:
         arrays, names = _load(samples), {spec.name for spec in runner.inputs}
         outputs, _ = answers(runner, {name: array for name, array in arrays.items() if name in names})
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-        np.savez(out, **outputs)
+        save_arrays(out, outputs)
         found = {name: _snr_db(arrays[name], array) for name, array in outputs.items() if name in arrays}
         return {"snr_db": found, "finite": all(bool(np.isfinite(array).all()) for array in outputs.values())}
 

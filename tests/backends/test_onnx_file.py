@@ -48,6 +48,15 @@ def test_a_batch_that_is_called_like_another_dimension_is_refused(write_onnx, tm
         checked_copy(path, tmp_path)
 
 
+def test_tensors_that_one_file_of_samples_could_not_tell_apart_are_refused(write_onnx, tmp_path):
+    path = write_onnx("g (float[1] x) => (float[1] y) { [relu] y = Relu(x) }")
+    model = onnx.load(path)
+    model.graph.output[0].name = model.graph.node[0].output[0] = "x.npy"
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match=r"samples cannot be kept of 'x' beside \['x\.npy'\]: rename it"):
+        checked_copy(path, tmp_path)
+
+
 def test_what_is_no_onnx_file_is_refused(tmp_path):
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(CorruptError):

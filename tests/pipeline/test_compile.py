@@ -6,6 +6,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from edgeprune.bench import Settings
 from edgeprune.cache import StageCache
 from edgeprune.data.encoded import Stretch
 from edgeprune.errors import ConfigError, InputError, MissingError, UnknownNameError
@@ -23,6 +24,7 @@ from edgeprune.recipe import (
     TrainPart,
 )
 from edgeprune.targets.load import load_target
+from edgeprune.targets.target import BackendUse
 
 
 @pytest.fixture
@@ -136,6 +138,29 @@ def test_a_pretrained_model_brings_what_is_done_to_images_unless_another_is_give
         preprocessing()
 
 
+@pytest.mark.parametrize(
+    ("isa", "backends", "precision", "told"),
+    [
+        ((), ("ort",), "int8", True),
+        ((), None, "int4", True),
+        (("avx2",), ("ort",), "int8", False),
+        ((), ("ort",), "fp32", False),
+        ((), ("tensorrt",), "int8", False),
+    ],
+)
+def test_it_is_told_once_where_weights_lose_a_bit_because_nobody_says_what_the_processor_has(
+    isa, backends, precision, told
+):
+    gpu, said = load_target("gpu"), Said()
+    both = {"ort": BackendUse(precisions=("fp32", "int8")), **gpu.backends}
+    target = gpu.model_copy(update={"name": "server", "isa": isa, "backends": both})
+    recipe = Recipe(model="cnn", quantize=QuantizePart(precision=precision))
+    prepare(recipe, target, backends, None, said)
+    lines = [line for line in said if "7 bits" in line]
+    assert len(lines) == told
+    assert all(word in line for line in lines for word in ("server: no `isa`", "targets detect"))
+
+
 MLP = """<ir_version: 10, opset_import: ["" : 20]>
 g (float[N,1,8,8] x) => (float[N,10] y) {
   [flat] f = Flatten(x)
@@ -166,3 +191,29 @@ def test_an_old_tensorrt_gets_int8_and_beside_it_int4_that_is_unproven(tmp_path)
     assert measured.default == "tensorrt-int8"
     (told,) = [one for one in measured.measurements if one.unproven]
     assert told.warnings[0].startswith("unproven: INT4 weights need opset 21")
+
+
+def test_tensors_may_be_called_what_numpy_takes_for_words_of_its_own(tmp_path):
+    model = onnx.parser.parse_model(
+        MLP.replace(" x)", " file)").replace("(x)", "(file)").replace(" y", " allow_pickle")
+    )
+    for name, shape in {"v": (32, 64), "w": (10, 32)}.items():
+        drawn = np.random.default_rng(0).normal(0, 0.2, shape).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(drawn, name))
+    onnx.save(model, tmp_path / "odd.onnx")
+    recipe = Recipe(
+        model=str(tmp_path / "odd.onnx"), quantize=QuantizePart(precision="int8"), budgets=Budgets(max_drop=100)
+    )
+    quick = Settings(restarts=1, seconds=0.02, rounds=2, energy_s=0)
+    bundle, measured = compile_bundle(
+        recipe,
+        load_target("cpu"),
+        out=tmp_path / "out",
+        backends=("ort",),
+        cache=StageCache(tmp_path / "cache"),
+        settings=quick,
+    )
+    assert [spec.name for spec in (*bundle.core.inputs, *bundle.core.outputs)] == ["file", "allow_pickle"]
+    with np.load(bundle.root / "samples.npz", allow_pickle=False) as samples:
+        assert set(samples.files) == {"file", "allow_pickle"}
+    assert [one.variant for one in measured.measurements if one.accuracy] == ["ort-fp32", "ort-int8"]

@@ -69,6 +69,13 @@ def test_what_a_reader_must_know_is_noted():
         assert word in notes
 
 
+@pytest.mark.parametrize(("arch", "reduced"), [("x86_64", True), ("aarch64", False)])
+def test_where_instruction_sets_cannot_be_read_x86_keeps_weights_to_7_bits_and_says_so(arch, reduced):
+    target = detect(probed(arch=arch, isa=()))
+    assert target.reduced_range is reduced
+    assert any("7 bits" in note for note in target.notes) is reduced
+
+
 def test_an_architecture_without_runtimes_is_refused():
     with pytest.raises(MissingError, match="riscv64"):
         detect(probed(arch="riscv64"))
