@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,21 @@ def check_images(images: NDArray[Any], preprocess: Pixels, name: str) -> None:
             )
     if any(deviation != 1 for deviation in preprocess.std):
         _check_normalized(preprocess.normalized(images), name)
+
+
+def remark_on_tensors(columns: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    """Of arrays [N, C, H, W] in which no value is like its neighbours: noise, if they are meant to be images.
+
+    They may be anything, so nothing is refused.
+    """
+    for name, x in columns.items():
+        if x.ndim == 4 and np.issubdtype(x.dtype, np.floating) and min(x.shape[2:]) >= FEWEST_PIXELS:
+            down, right = neighbours(np.moveaxis(x, 1, -1))
+            if max(abs(down), abs(right)) < LEAST_CORRELATION:
+                yield (
+                    f"'{name}' looks like noise: neighbouring values correlate by {right:.2f} and {down:.2f}: ranges"
+                    " that are taken from random numbers ruin a network without an error"
+                )
 
 
 def neighbours(images: NDArray[Any]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from edgeprune.backends import LOAD
 from edgeprune.cache import Stage
 from edgeprune.data.pixels import Pixels
-from edgeprune.data.plausible import check_images
+from edgeprune.data.plausible import check_images, remark_on_tensors
 from edgeprune.data.preprocess import feeds, fits, matched
 from edgeprune.data.wordpiece import check_length, check_vocabulary
 from edgeprune.errors import DataError, EdgePruneError, InputError, ModelError
@@ -138,6 +138,10 @@ def ranges(job: Job, exported: Stage, suited: Callable[[], float | None] | None 
         facts, name, preprocess = read_facts(exported), job.splits.info.name, job.splits.preprocess
         if isinstance(preprocess, Pixels) and not job.untrained:
             check_images(job.splits.first("calibrate", LOOKED_AT).columns[IMAGE], preprocess, name)
+        elif not isinstance(preprocess, Pixels):
+            columns = feeds(facts.inputs, preprocess(job.splits.first("calibrate", LOOKED_AT).columns), name)
+            for remark in remark_on_tensors(columns):
+                job.progress.say(f"{name}: {remark}")
         mismatch = suited() if suited else None
         batches = (feeds(facts.inputs, preprocess(part.columns), name) for part in job.splits.batches("calibrate", 32))
         checkpoint, model = folder / "checkpoint.npz", exported.folder / MODEL

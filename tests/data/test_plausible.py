@@ -5,7 +5,7 @@ import pytest
 
 from edgeprune.data.datasets import describe, read
 from edgeprune.data.pixels import Pixels
-from edgeprune.data.plausible import check_images, neighbours
+from edgeprune.data.plausible import check_images, neighbours, remark_on_tensors
 from edgeprune.errors import DataError
 from edgeprune.recipe import Rows
 
@@ -83,3 +83,15 @@ def test_a_scale_that_does_not_fit_the_normalization_is_refused(levels, mean, st
     else:
         with pytest.raises(DataError, match="instead of about 0 and 1: check levels, mean and std"):
             check_images(images, preprocess, "digits")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 16])
+def test_arrays_that_could_be_images_and_are_noise_are_remarked_on(channels):
+    random = np.random.default_rng(0)
+    noise = random.standard_normal((16, channels, 8, 8)).astype(np.float32)
+    smooth = noise.cumsum(2).cumsum(3)
+    (told,) = remark_on_tensors(
+        {"noise": noise, "smooth": smooth, "few": noise[..., :3], "flat": noise.reshape(16, -1)}
+    )
+    assert told.startswith("'noise' looks like noise: neighbouring values correlate by ")
+    assert not list(remark_on_tensors({"ids": np.arange(16 * 64).reshape(16, 1, 8, 8), "one": np.zeros((4, 1, 8, 8))}))
