@@ -208,10 +208,11 @@ def test_an_emulated_board_answers_as_this_machine_does_and_no_time_of_it_is_rep
     mounted = emulated_root / "proc"
     subprocess.run(["mount", "-t", "proc", "proc", str(mounted)], check=True)
     try:
-        bundle = tmp_path / "cnn-rpi5"
+        bundle, recipe = tmp_path / "cnn-rpi5", tmp_path / "narrow.yaml"
+        recipe.write_text("quantize: {precision: int4, corrections: []}")
         subprocess.run(
             [sys.executable, "-m", "edgeprune", "compile", "--target", "rpi5", "--epochs", "1", "--max-drop", "100",
-             "--out", str(bundle), "-q"],
+             "--recipe", str(recipe), "--out", str(bundle), "-q"],
             env=os.environ | {"EDGEPRUNE_CACHE": str(tmp_path / "cache")}, check=True, capture_output=True,
         )  # fmt: skip
         with serving(folder, before=["chroot", str(emulated_root)], root=emulated_root) as server:
@@ -227,7 +228,8 @@ def test_an_emulated_board_answers_as_this_machine_does_and_no_time_of_it_is_rep
     finally:
         subprocess.run(["umount", "-l", str(mounted)], check=True)
     rows = table(tmp_path)
-    assert {row["variant"] for row in rows} == {"baseline", "ort-fp32", "ort-int8"}
+    assert {row["variant"] for row in rows} == {"baseline", "ort-fp32", "ort-int8", "ort-int4"}
+    assert {layer.weight_bits for layer in open_bundle(bundle).variant("ort-int4").layers} == {4}
     assert all(row["emulated"] and row["p50_ms"] is None and row["memory_mb"] is None for row in rows)
     assert {row["judged_on"] for row in rows} == {"device"}
     assert {row["fallbacks"] for row in rows} == {0}
@@ -236,7 +238,7 @@ def test_an_emulated_board_answers_as_this_machine_does_and_no_time_of_it_is_rep
 
 
 def _answers_as_here(bundle: Path, evidence: Path) -> None:
-    """INT8 is the same arithmetic on ARM as on x86."""
+    """INT8 is the same arithmetic on ARM as on x86, and so it is with weights that are stored in 4 bits."""
     from edgeprune.api import load
 
     opened = open_bundle(bundle)
