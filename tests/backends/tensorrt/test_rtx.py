@@ -8,6 +8,7 @@ It proves the graph and our calls, not the kernels that the TensorRT of a board 
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,6 +19,7 @@ from edgeprune.backends.tensorrt.build_file import read_build
 from edgeprune.backends.tensorrt.lower import lower
 from edgeprune.bundle import LayerPlan, Variant
 from edgeprune.errors import CorruptError, MissingError, ModelError
+from edgeprune.models.zoo import ZOO
 from edgeprune.targets.load import load_target
 
 pytestmark = [
@@ -79,16 +81,57 @@ def test_integer_weights_stay_integers(compiled, signed_model, plans):
     assert weightless(compiled(signed_model, "int8", plans("int8"))) == ["int8"] * 4
 
 
-@pytest.mark.parametrize(
-    ("model", "convolutions"), [("lenet5", 2), ("resnet20", 19), ("resnet18", 20), ("mobilenetv2", 52)]
-)
-def test_every_convolution_of_a_network_of_the_zoo_is_int8(trt, layers, monkeypatch, tmp_path, model, convolutions):
-    monkeypatch.setattr(layers, "DATA", {"digits": "int8"})  # built in
-    bundle = layers.bundled(model, "jetson-orin-nano", tmp_path)
-    one = layers.compiled(trt, bundle.files(bundle.variant("tensorrt-int8")), bundle.variant("tensorrt-int8"))
-    assert {layer.effective for layer in one.layers} == {"int8"}
+IMAGES = {
+    "lenet5": 2, "cnn": 2, "cnn-fc": 2, "resnet20": 19, "resnet32": 31, "resnet44": 43, "resnet56": 55,
+    "resnet18": 20, "resnet50": 53, "mobilenetv2": 52,
+}  # fmt: skip
+"""How many convolutions each has; all else that has weights is a dense layer."""
+TEXTS = {"lstm": {"int8": 2, "int4": 2}, "bilstm": {"int8": 1, "int4": 0}, "bert-mini": {"int8": 26, "int4": 26}}
+"""How many layers run in those integers, by variant: tables of embeddings and LSTMs stay float."""
+BY_HAND = ("bert-base", "distilbert")
+"""They have 10 and 6 times the weights of bert-mini, which takes 45 s of processor time, nearly all of it before the
+compiler: `benchmarks/tensorrt_layers.py` builds them, and docs/tensorrt-layers.md tells what came of it."""
+PAGE = Path(__file__).parents[3] / "docs" / "tensorrt-layers.md"
+
+
+@pytest.fixture
+def variants(trt, layers, monkeypatch, tmp_path):
+    """Every TensorRT variant of a model of the zoo, untrained, on that data set, compiled."""
+
+    def variants(model, data, narrowest):
+        monkeypatch.setattr(layers, "DATA", {data: narrowest})
+        bundle = layers.bundled(model, "jetson-orin-nano", tmp_path)
+        return {one.precision: layers.compiled(trt, bundle.files(one), one) for one in bundle.core.variants}
+
+    return variants
+
+
+def test_no_model_of_the_zoo_is_left_out():
+    assert ZOO.keys() == {*IMAGES, *TEXTS, *BY_HAND}
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.read_text("utf-8").splitlines()]
+    for model in BY_HAND:
+        told = {row[1]: row[3] for row in rows if row[:1] == [model]}
+        assert told == {f"tensorrt-{precision}": "none" for precision in ("fp32", "fp16", "int8")}
+
+
+@pytest.mark.parametrize(("model", "convolutions"), IMAGES.items())
+def test_every_convolution_of_a_network_of_the_zoo_is_int8(variants, model, convolutions):
+    found = variants(model, "digits", "int8")  # built in
+    assert {precision: set(effective(one)) for precision, one in found.items()} == {
+        precision: {precision} for precision in ("fp32", "fp16", "int8")
+    }
+    one = found["int8"]
     assert Counter(layer.op for layer in one.layers)["Conv"] == convolutions
     assert Counter(node["type"] for node in one.nodes if node["inputs"][:1] == ["int8"])["correlation"] == convolutions
+
+
+@pytest.mark.parametrize(("model", "integers"), TEXTS.items())
+def test_what_is_meant_to_be_integers_in_a_network_for_texts_is(variants, shared_data, model, integers):
+    found = variants(model, "glue:sst2", "int4")
+    assert list(found) == ["fp32", "fp16", "int8", "int4"]
+    for one in found.values():
+        assert effective(one) == [layer.intended for layer in one.layers]
+    assert {precision: effective(found[precision]).count(precision) for precision in integers} == integers
 
 
 BLOCKS = """<ir_version: 10, opset_import: ["" : 21]>
@@ -132,6 +175,34 @@ def test_an_lstm_of_200_steps_is_compiled(compiled, write_onnx, precision):
     shapes = {"w": (1, 96, 16), "r": (1, 96, 24), "b": (1, 192)}
     path = write_onnx(LSTM, **{name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()})
     assert effective(compiled(path, precision, [LayerPlan("lstm", "LSTM", "w", precision)])) == [precision]
+
+
+STORED = """<ir_version: 10, opset_import: ["" : OPSET]>
+g (float[batch,20,16] x) => (float[batch,1,24] y) {
+  [turn] t = Transpose<perm=[1,0,2]>(x)
+  [wide] w = DequantizeLinear<axis=1>(wq, ws)
+  [again] r = DequantizeLinear<axis=1>(rq, rs)
+  [lstm] all, h, c = LSTM<hidden_size=24>(t, w, r, b)
+  [back] y = Transpose<perm=[1,0,2]>(h)
+}"""
+
+
+@pytest.mark.parametrize(("kind", "opset", "kernels"), [("INT8", 20, "int8"), ("INT4", 21, "int4")])
+def test_an_lstm_takes_weights_that_are_stored_as_integers(compiled, write_onnx, kind, opset, kernels):
+    """We do not write such files, whose products stay float, but a user's own may be one."""
+    random = np.random.default_rng(0)
+    floats = {name: np.full(96, 0.01, np.float32) for name in ("ws", "rs")} | {"b": np.zeros((1, 192), np.float32)}
+    path = write_onnx(STORED.replace("OPSET", str(opset)), **floats)
+    model, bits = onnx.load(path), 8 if kind == "INT8" else 4
+    for name, inputs in {"wq": 16, "rq": 24}.items():
+        raw = random.integers(0, 256, 96 * inputs * bits // 8, np.uint8).tobytes()
+        dtype = getattr(onnx.TensorProto, kind)
+        model.graph.initializer.append(onnx.helper.make_tensor(name, dtype, (1, 96, inputs), raw, raw=True))
+    onnx.save(model, path)
+    one = compiled(path, kind.lower(), [LayerPlan("lstm", "LSTM", "wq", "fp32")])
+    assert effective(one) == ["fp32"]
+    read = {layer: node["weights"] for node in one.nodes for layer in node["layers"] if layer in ("wide", "again")}
+    assert {layer: kernels in weights for layer, weights in read.items()} == {"wide": True, "again": True}
 
 
 UNKNOWN = '<ir_version: 10, opset_import: ["" : 20]> g (float[b,1,8,8] x) => (float[b,1,8,8] y) { [odd] y = Oddly(x) }'
