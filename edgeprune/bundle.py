@@ -32,7 +32,7 @@ PLACES = "places.json"
 OUTSIDE = frozenset({CORE, MEASURED, REPORT, PLACES})
 """What is in a bundle and not hashed in its core."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 """Of a target or variant: it becomes part of paths."""
 KERNEL_BITS = {"int8": 8, "fp16": 16, "bf16": 16}
 """Of weights in kernels that take them in no other width."""
