@@ -34,6 +34,7 @@ def test_a_row_tells_what_was_meant_what_ran_and_what_it_takes(table, shared_dat
     assert all(row.build_s > 0 for row in found.values())
 
 
+@pytest.mark.system
 def test_what_cannot_run_here_says_why(table, shared_data, folder):
     said = {"rpi5": "not read: this machine is no aarch64", "jetson": "not read: TensorRT-RTX is not installed"}
     if architecture() == "aarch64":

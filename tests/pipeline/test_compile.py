@@ -216,4 +216,7 @@ def test_tensors_may_be_called_what_numpy_takes_for_words_of_its_own(tmp_path):
     assert [spec.name for spec in (*bundle.core.inputs, *bundle.core.outputs)] == ["file", "allow_pickle"]
     with np.load(bundle.root / "samples.npz", allow_pickle=False) as samples:
         assert set(samples.files) == {"file", "allow_pickle"}
-    assert [one.variant for one in measured.measurements if one.accuracy] == ["ort-fp32", "ort-int8"]
+    assert [one.variant for one in (measured.baseline, *measured.measurements) if one.accuracy] == [
+        "ort-fp32",
+        "ort-int8",
+    ]

@@ -34,6 +34,7 @@ def test_a_compiled_training_follows_the_other():
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.system  # the C++ compiler takes its time
 def test_so_does_one_with_a_teacher():
     teacher = trained(TrainPart(batch=32), network())
     parts = (TrainPart(batch=32, compile=on, distill=0.9) for on in (True, False))
@@ -42,6 +43,7 @@ def test_so_does_one_with_a_teacher():
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.system  # the C++ compiler takes its time
 def test_an_interrupted_one_ends_with_the_same_weights(tmp_path):
     checkpoint = tmp_path / "state.pt"
     whole = trained(COMPILED, network(0.3))
@@ -54,6 +56,7 @@ def test_an_interrupted_one_ends_with_the_same_weights(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), rest.parameters(), strict=True))
 
 
+@pytest.mark.system  # the C++ compiler takes its time
 def test_what_changes_its_shapes_is_not_compiled_until_they_have_stayed_for_an_epoch(tmp_path):
     model = network()
     seen = []
