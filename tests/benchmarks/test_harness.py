@@ -29,6 +29,6 @@ def test_benchmark_app_is_understood(harness, bundles, tmp_path):
     variant = replace(bundle.variant("ort-fp32"), backend="openvino")
     site = harness.Site(bundle, variant, tmp_path, 1.0)
     site.write_inputs()
-    assert list(site.others()) == ["the runtime directly", "benchmark_app", "LoadGen"]
+    assert list(site.others()) == ["the runtime directly", "benchmark_app"]
     assert 0 < site.directly() < 100
     assert 0 < site.by_benchmark_app() < 100
