@@ -102,6 +102,10 @@ def in_training(
 def check(job: Job, model: nn.Module, example: Example) -> None:
     """Refuse, before anything is trained, what cannot be; `model` is one to throw away."""
     part = job.recipe.prune
+    if part.pruner == "rl" and job.recipe.train.compile:
+        raise ConfigError(
+            "train.compile: an agent sees activations through hooks, which compiled code skips: compile: false"
+        )
     if part.cost == "latency":  # which is known of a trained and exported network
         if part.pruner != "rl":
             return

@@ -35,12 +35,12 @@ class Compiled:
         self._compiled = torch.compile(model)
         self._shapes = self._now()
 
-    def begin(self) -> None:
-        """An epoch."""
+    def begin_epoch(self) -> None:
+        """Note the shapes."""
         self._shapes = self._now()
 
-    def end(self) -> None:
-        """It."""
+    def end_epoch(self) -> None:
+        """See whether they stayed."""
         self.settled = self._shapes == self._now()
 
     @property

@@ -195,7 +195,7 @@ class _Training:
         self.model.train()
         self._note_good()
         if self.compiled:
-            self.compiled.begin()
+            self.compiled.begin_epoch()
         deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), deterministic:
             torch.manual_seed(source)  # for dropout
@@ -211,7 +211,7 @@ class _Training:
                     note = f"epoch {index + 1} of {self.epochs}, loss {value:.3f}"
                 shown.advance(note=note)
         if self.compiled:
-            self.compiled.end()
+            self.compiled.end_epoch()
         return float(total) / len(self.batches.targets)
 
     def back_to_good(self) -> None:

@@ -109,3 +109,12 @@ def test_what_cannot_be_is_refused_before_anything_is_trained(job, tmp_path, how
     with pytest.raises(ConfigError, match=message):
         single.prune(asked, tmp_path / "out")
     assert not list((tmp_path / "cache").glob("train/*"))
+
+
+def test_an_agent_is_refused_code_that_would_hide_activations_from_it(job, tmp_path):
+    asked = job(
+        model="lenet5", train=SHORT.model_copy(update={"compile": True}), prune=PrunePart(pruner="rl", keep=0.5)
+    )
+    with pytest.raises(ConfigError, match=r"train\.compile: an agent sees activations through hooks"):
+        single.prune(asked, tmp_path / "out")
+    assert not list((tmp_path / "cache").glob("train/*"))

@@ -80,11 +80,11 @@ def test_the_module_to_call_is_the_plain_one_after_a_change():
     model[0] = nn.Conv2d(1, 4, 3)
     model[4] = nn.Linear(144, 10)
     assert compiled.module is model
-    compiled.end()
-    compiled.begin()
+    compiled.end_epoch()
+    compiled.begin_epoch()
     assert compiled.module is model
-    compiled.end()
-    compiled.begin()
+    compiled.end_epoch()
+    compiled.begin_epoch()
     assert compiled.module is not model
 
 
