@@ -54,6 +54,7 @@ def bundle_of(tmp_path):
     return made
 
 
+@pytest.mark.system
 def test_a_program_beside_one_that_does_four_times_the_work_is_faster_for_sure(bundle_of, tmp_path):
     small, large = bundle_of("small", 512), bundle_of("large", 512, layers=5)
     found = compare(large, large.core.baseline, small, small.core.baseline, noise_root=tmp_path, settings=QUICK)
@@ -116,6 +117,7 @@ def test_unlike_is_not_compared_with_like(bundle_of, tmp_path):
         compare(one, one.core.baseline, board, board.core.baseline, noise_root=tmp_path, settings=QUICK)
 
 
+@pytest.mark.system
 def test_a_machine_is_measured_by_comparing_a_program_with_itself(bundle_of, tmp_path):
     one = bundle_of("one", 64)
     brief = replace(QUICK, seconds=0.02, rounds=2)
