@@ -159,12 +159,13 @@ def measure_noise(
 
 def _both(a: Bundle, of_a: Variant, b: Bundle, of_b: Variant, root: Path) -> Bundle:
     """A bundle in which A is the baseline, and A once more and B are the variants."""
-    one, two = _copied(a, of_a, root, "a"), _copied(b, of_b, root, "b")
+    one, two = copied(a, of_a, root, "a"), copied(b, of_b, root, "b")
     core = {field.name: getattr(a.core, field.name) for field in fields(Core) if field.name != "sha256"}
     return seal(root, core | {"baseline": one, "variants": (replace(one, name="a-again"), two)})
 
 
-def _copied(bundle: Bundle, variant: Variant, root: Path, name: str) -> Variant:
+def copied(bundle: Bundle, variant: Variant, root: Path, name: str) -> Variant:
+    """A variant under another name for a bundle that is made at `root`, with its files in a folder of that name."""
     files = {}
     for role, path in bundle.files(variant).items():
         files[role] = f"{name}/{path.name}"
