@@ -4,8 +4,8 @@
         --line build/resnet56-cifar10-cpu,build/resnet32-cifar10-cpu,build/resnet20-cifar10-cpu
 
 One variant of every bundle takes turns with the first of the line in one run. Between two points of the line lies what
-a mixture of them would answer in the mean, at the latency that they would take in the mean; before its fastest point and
-behind its slowest, those alone. All are judged by the same samples, so that a distance to the line is paired.
+a mixture of them would answer in the mean, at the latency that they would take in the mean; before its fastest point
+and behind its slowest, those alone. All are judged by the same samples, so that a distance to the line is paired.
 """
 
 from __future__ import annotations
