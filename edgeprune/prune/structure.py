@@ -83,6 +83,11 @@ class Structure:
             found[name] = 0 if self._is_removed(name) else before - multiple * lost.get(name, 0)
         return found
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether every weight is a number. Where one is not, training diverged, and nothing says what matters."""
+        return all(bool(one.isfinite().all()) for one in self.model.parameters())
+
     def left(self, group: int) -> list[int]:
         """The channels of a group that are still there; none where all its layers are in removed blocks."""
         if not any(True for _ in self.members(group)):

@@ -110,10 +110,11 @@ class StructuredPruner:
     def step(self, loss: Tensor | None = None) -> bool:
         """Prune, if it is time to; whether anything was removed. The loss does not matter.
 
+        Nothing is removed from a network whose training diverged, so that its last good state still fits it.
         Raises ModelError where the cut network would compute something else; it is then as it was.
         """
         self._steps += 1
-        if not self.schedule.is_due(self._steps):
+        if not self.schedule.is_due(self._steps) or not self.structure.is_finite:
             return False
         pieces = list(self._chosen(self.schedule.progress(self._steps)))
         if self.done and self._hook is not None:

@@ -70,7 +70,7 @@ class AgentPruner:
         """After the optimizer's: walk the layers, if it is time to; whether anything went."""
         self.walk.step(loss)
         self._flops.add(self.walk.macs.total, self._before[1], self._samples)
-        if not self.walk.is_due:
+        if not self.walk.is_due or not self.walk.structure.is_finite:
             return False
         for number in range(len(self.walk.layers)):
             seen = self.walk.observation(number)
