@@ -98,8 +98,8 @@ def fit(
 
     Raises DataError where there are no samples or no answers to them, ConfigError where nothing says what to train
     for, ModelError where the loss is no number, or grows a hundredfold in one epoch (the network is then as it was
-    before that epoch, or after the last removal in it), MissingError where the device or the compiler is not here, OutputError where the
-    checkpoint cannot be written.
+    before that epoch, or after the last removal in it), MissingError where the device or the compiler is not here,
+    OutputError where the checkpoint cannot be written.
     """
     check_trainable(task)
     device = device_for(part.device)
@@ -138,8 +138,8 @@ def fit(
                 training.back_to_good()
                 _place(model, torch.device("cpu"), torch.contiguous_format)
                 raise ModelError(
-                    f"training diverged in epoch {index + 1} of {epochs} (loss {loss:.4g}), the network is as it was before"
-                    f" that: lower the learning rate (it is {part.lr:g}, try {part.lr / 10:g})"
+                    f"training diverged in epoch {index + 1} of {epochs} (loss {loss:.4g}), the network is as it was"
+                    f" before that: lower the learning rate (it is {part.lr:g}, try {part.lr / 10:g})"
                     + (" or train in fp32" if part.precision != "fp32" else "")
                 )
             if checkpoint:

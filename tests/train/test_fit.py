@@ -206,9 +206,7 @@ def test_nothing_is_removed_once_training_diverged_so_that_the_last_good_state_f
         if method == "loss":
             made.append(LossPruner(model, example, optimizer, schedule=gradual, threshold=0.01, connections=0.5))
         else:
-            made.append(
-                StructuredPruner(model, example, method, optimizer=optimizer, keep=0.2, schedule=gradual)
-            )
+            made.append(StructuredPruner(model, example, method, optimizer=optimizer, keep=0.2, schedule=gradual))
         return made[0]
 
     with pytest.raises(ModelError, match=r"diverged in epoch 1 of 4"):

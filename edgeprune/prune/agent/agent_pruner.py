@@ -96,7 +96,4 @@ class AgentPruner:
         self._flops = TrainingFlops(*state["flops"])
 
     def _why(self, name: str) -> str:
-        for group in self.walk.structure.groups:
-            if ("out", name) in group.sides:
-                return group.whole or "the agent kept it"
-        return "its channels lead nowhere that could be followed"
+        return self.walk.structure.group_of(name)[1] or "the agent kept it"
