@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgeprune.cli.job_options import job_options
-from edgeprune.cli.made import scored, shown
+from edgeprune.cli.made import kept, scored, shown
 from edgeprune.cli.output import Output, output_options
 
 
@@ -33,4 +33,4 @@ def prune(out: Path, target: str, recipe: str | None, force: bool, output: Outpu
         from edgeprune.pipeline import single
 
         made = single.prune(job, out)
-    output.show(shown(made), *scored(made), f"pruned network: {out}")
+    output.show(shown(made), kept(made.facts["pruning"]), *scored(made), f"pruned network: {out}")

@@ -238,7 +238,7 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
         raise ConfigError(
             "prune.cost: latency: give --latency-table FILE, which `edgeprune bench BUNDLE --operators` writes"
         )
-    epochs = recipe.train.epochs if recipe.train.recover_epochs is None else recipe.train.recover_epochs
+    epochs = recipe.train.after_pruning
     gradual = part.schedule != "one-shot" and part.pruner not in WHILE_TRAINING
     if gradual and part.epochs > epochs and not speed_only:
         raise ConfigError(

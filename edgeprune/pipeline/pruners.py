@@ -40,8 +40,7 @@ def prunes_while_training(job: Job) -> bool:
 
 def epochs_of(job: Job) -> int:
     """Of the training in which a network is pruned, or recovers from it."""
-    part = job.recipe.train
-    return part.epochs if part.recover_epochs is None else part.recover_epochs
+    return job.recipe.train.after_pruning
 
 
 def structured(
@@ -95,9 +94,10 @@ def in_training(
         return _dynamic(job, model, example, optimizer, steps)
     if part.pruner == "loss":
         return _loss(job, model, example, optimizer, steps, prices)
-    within = max(round(part.epochs * steps / epochs_of(job)), 1)
-    every = max(round(within / part.removals), 1)
-    gradual = Schedule(part.schedule, start=0, steps=min(every * part.removals, within), every=every)
+    within = part.epochs * steps / epochs_of(job)
+    removals = max(min(part.removals, int(within)), 1)
+    every = max(round(within / removals), 1)
+    gradual = Schedule(part.schedule, start=0, steps=min(every * removals, steps), every=every)
     return structured(job, model, example, optimizer, gradual, prices)
 
 

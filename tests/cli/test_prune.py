@@ -60,9 +60,10 @@ def test_it_goes_on_around_shared_weights_and_says_what_is_left_whole(tmp_path, 
     done = CliRunner().invoke(main, [*asked, "--keep", "0.8"])
     assert done.exit_code == 0, done.output
     assert done.stderr.count(told) == 1
-    widths = {
-        one["name"]: one["after"] for one in json.loads((tmp_path / "cut" / "pruning.json").read_bytes())["layers"]
-    }
+    found = json.loads((tmp_path / "cut" / "pruning.json").read_bytes())
+    widths = {one["name"]: one["after"] for one in found["layers"]}
+    before, after = (found[name] for name in ("macs_before", "macs_after"))
+    assert f"kept: {after:,} of {before:,} multiply-accumulates, 1 of 5 layers are narrower\n" in done.stdout
     assert widths["second"] == 16
     assert widths["fourth"] < 64
     done = CliRunner().invoke(main, [*asked, "--keep", "0.1", "--force"])
