@@ -16,7 +16,7 @@ from edgeprune.cli.output import Output, output_options
 @click.argument("model", required=False)
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The pruned network.")
 @job_options("target", "data", "weights", "recipe", "preprocess", "task", "metric", "pruner", "keep")
-@job_options("sparsity", "remove", "schedule", "distill")
+@job_options("sparsity", "remove", "schedule", "distill", "latency_table")
 @job_options("epochs", "seed", "device", "force")
 @output_options
 def prune(out: Path, target: str, recipe: str | None, force: bool, output: Output, **options: Any) -> None:

@@ -28,6 +28,17 @@ def test_what_cannot_be_reached_says_what_can(tmp_path, monkeypatch):
     assert not (tmp_path / "cut").exists()
 
 
+def test_a_latency_that_nothing_foretells_is_refused_with_an_option_that_there_is(tmp_path):
+    (tmp_path / "fast.yaml").write_text("prune: {pruner: magnitude, cost: latency}")
+    asked = ["prune", "cnn", "--recipe", str(tmp_path / "fast.yaml"), "--out", str(tmp_path / "cut")]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2
+    assert "prune.cost: latency: give --latency-table FILE" in done.stderr
+    done = CliRunner().invoke(main, [*asked, "--latency-table", "none.csv"])
+    assert done.exit_code == 2
+    assert "none.csv: no such file" in done.stderr
+
+
 NETWORK = """
 import torch
 from torch import nn
