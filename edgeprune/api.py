@@ -90,7 +90,7 @@ IDLE = (
         lambda recipe, _: recipe.model.startswith("hf:"),
     ),
     Idle(
-        ("weights", "epochs", "device", "max_drop"),
+        ("weights", "epochs", "device", "max_drop", "schedule", "distill"),
         "with --speed-only, which leaves the weights untrained and says nothing of accuracy",
         lambda _, speed_only: speed_only,
     ),
@@ -114,6 +114,11 @@ IDLE = (
         ("schedule",),
         "with --pruner dynamic or rl, which have times of their own (prune.dynamic, prune.rl)",
         lambda recipe, _: recipe.prune.pruner in ("dynamic", "rl"),
+    ),
+    Idle(
+        ("distill",),
+        "where no epochs follow on the pruning, in which the unpruned network would teach",
+        lambda recipe, _: recipe.train.after_pruning == 0,
     ),
     Idle(PRUNING, "without a pruner", lambda recipe, _: recipe.prune.pruner == "none"),
     Idle(

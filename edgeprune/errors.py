@@ -4,6 +4,7 @@ EdgePruneError
 ├── InputError             2  something the user gave cannot be used
 │   ├── UnknownNameError      a name that stands in no table; the nearest is named
 │   ├── ConfigError           a recipe, target, calibration or plan file says something impossible
+│   │   └── OutOfReachError    a fraction that is smaller than what can be reached
 │   ├── ModelError            a factory, weights file or graph cannot be used
 │   ├── DataError             samples are missing, unreadable, too few or do not fit the model
 │   ├── CorruptError          bytes are not those that were written
@@ -38,6 +39,10 @@ class UnknownNameError(InputError):
 
 class ConfigError(InputError):
     """A file people write says something impossible."""
+
+
+class OutOfReachError(ConfigError):
+    """What is asked for is less than all that can go leaves."""
 
 
 class ModelError(InputError):

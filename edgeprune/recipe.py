@@ -104,6 +104,11 @@ class TrainPart(_Part):
     """Train through torch.compile: a fourth less time, after a minute of compiling; needs a C++ compiler."""
     device: str = "cpu"
 
+    @property
+    def after_pruning(self) -> int:
+        """Epochs that a pruned network is trained for."""
+        return self.epochs if self.recover_epochs is None else self.recover_epochs
+
 
 class LossPart(_Part):
     """How what contributes least to the loss is removed while a network is trained."""

@@ -106,6 +106,7 @@ def test_what_was_not_asked_for_is_not_marked_as_asked_for():
         ({"epochs": -1}, r"^--epochs: input should be greater"),
         ({"pruner": "none", "keep": 0.5}, "--keep has no effect without a pruner"),
         ({"pruner": "dynamic", "schedule": "cubic"}, "^--schedule has no effect with --pruner dynamic or rl"),
+        ({"epochs": 0, "distill": 0.5}, "^--distill has no effect where no epochs follow on the pruning"),
         ({"pruner": "loss", "remove": "blocks"}, "^--remove has no effect with a pruner that works while the network"),
         ({"model": "net.onnx", "weights": Path("w")}, "^--weights has no effect on an ONNX file"),
         ({"model": "net.onnx", "keep": 0.3, "epochs": 3}, "^--keep, --epochs has no effect on an ONNX file"),
@@ -149,7 +150,13 @@ def test_opening_what_is_no_bundle_says_how_to_make_one(tmp_path):
         edgeprune.open(tmp_path)
 
 
-@pytest.mark.parametrize("option", [{"weights": Path("w")}, {"epochs": 3}, {"device": "cuda"}, {"max_drop": 2.0}])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"weights": Path("w")}, {"epochs": 3}, {"device": "cuda"}, {"max_drop": 2.0}),
+        *({"schedule": "cubic"}, {"distill": 0.5}),
+    ],
+)
 def test_for_speed_only_nothing_is_trained_or_judged(option):
     (name,) = option
     flag = f"--{name.replace('_', '-')}"

@@ -21,9 +21,7 @@ from edgeprune.cli.output import Output, output_options
 @job_options("precision", "plan", "observer")
 @click.option("--max-drop", type=float, metavar="POINTS", help="Of accuracy that may be lost.  [1.0]")
 @click.option("--max-latency-ms", type=float, metavar="X", help="p50 at batch 1.")
-@click.option(
-    "--latency-table", type=click.Path(path_type=Path), metavar="FILE", help="Foretells latency on the target."
-)
+@job_options("latency_table")
 @click.option("--max-size-mb", type=float, metavar="X", help="On disk.")
 @job_options("epochs", "quantize_epochs", "seed", "device")
 @click.option("--allow-fallback", is_flag=True, help="Accept layers that run in another precision than intended.")

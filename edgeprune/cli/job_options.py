@@ -66,6 +66,9 @@ _OPTIONS: dict[str, Callable[..., Any]] = {
         type=OneOf("observer", OBSERVERS),
         help="Takes ranges from what calibration shows; else as its set says.",
     ),
+    "latency_table": click.option(
+        "--latency-table", type=_FILE, metavar="FILE", help="Foretells latency on the target."
+    ),
     "epochs": click.option("--epochs", type=int, metavar="N", help="Of training, and again after pruning.  [30]"),
     "quantize_epochs": click.option(
         "--quantize-epochs", type=int, metavar="N", help="Of training with the rounding in place.  [0]"

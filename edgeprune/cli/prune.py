@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from edgeprune.cli.job_options import job_options
-from edgeprune.cli.made import scored, shown
+from edgeprune.cli.made import kept, scored, shown
 from edgeprune.cli.output import Output, output_options
 
 
@@ -16,7 +16,7 @@ from edgeprune.cli.output import Output, output_options
 @click.argument("model", required=False)
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The pruned network.")
 @job_options("target", "data", "weights", "recipe", "preprocess", "task", "metric", "pruner", "keep")
-@job_options("sparsity", "remove", "schedule", "distill")
+@job_options("sparsity", "remove", "schedule", "distill", "latency_table")
 @job_options("epochs", "seed", "device", "force")
 @output_options
 def prune(out: Path, target: str, recipe: str | None, force: bool, output: Output, **options: Any) -> None:
@@ -33,4 +33,4 @@ def prune(out: Path, target: str, recipe: str | None, force: bool, output: Outpu
         from edgeprune.pipeline import single
 
         made = single.prune(job, out)
-    output.show(shown(made), *scored(made), f"pruned network: {out}")
+    output.show(shown(made), kept(made.facts["pruning"]), *scored(made), f"pruned network: {out}")

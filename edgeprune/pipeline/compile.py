@@ -224,6 +224,10 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
         return
     if part.sparsity is not None and "keep" in part.model_fields_set:
         raise ConfigError("--sparsity says what goes of the weights, --keep what stays of the cost: give one of them")
+    if part.sparsity is not None and part.cost == "latency":
+        raise ConfigError(
+            "prune.sparsity says what goes of the weights, prune.cost: latency what stays of the time: give one of them"
+        )
     if part.pruner == "loss" and part.loss.threshold and {"keep", "sparsity"} & part.model_fields_set:
         raise ConfigError(
             "prune.loss.threshold says how far the loss may change, --keep or --sparsity what stays: give one of them"
@@ -234,7 +238,7 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
         raise ConfigError(
             "prune.cost: latency: give --latency-table FILE, which `edgeprune bench BUNDLE --operators` writes"
         )
-    epochs = recipe.train.epochs if recipe.train.recover_epochs is None else recipe.train.recover_epochs
+    epochs = recipe.train.after_pruning
     gradual = part.schedule != "one-shot" and part.pruner not in WHILE_TRAINING
     if gradual and part.epochs > epochs and not speed_only:
         raise ConfigError(

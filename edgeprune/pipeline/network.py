@@ -164,8 +164,9 @@ def agent_environment(job: Job, priced: pruners.Prices | None = None, *, shuffle
 
 
 def check_pruning(job: Job) -> None:
-    """Refuse what cannot be asked of a pruner that prunes while it trains, before anything is trained."""
-    if pruners.prunes_while_training(job):
+    """Refuse what cannot be asked of a pruner, before anything is trained."""
+    asked = job.recipe.prune.pruner != "none"
+    if pruners.prunes_while_training(job) or (asked and _is_trained_here(job)):
         model = _drawn(job)
         pruners.check(job, model, _example(job, model))
 

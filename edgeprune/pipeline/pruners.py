@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, EdgePruneError, OutOfReachError
 from edgeprune.pipeline.job import Job
+from edgeprune.progress import Silent
 from edgeprune.prune.agent.agent_pruner import AgentPruner
 from edgeprune.prune.agent.policy import Policy
 from edgeprune.prune.agent.policy import load as load_policy
@@ -39,8 +40,7 @@ def prunes_while_training(job: Job) -> bool:
 
 def epochs_of(job: Job) -> int:
     """Of the training in which a network is pruned, or recovers from it."""
-    part = job.recipe.train
-    return part.epochs if part.recover_epochs is None else part.recover_epochs
+    return job.recipe.train.after_pruning
 
 
 def structured(
@@ -94,35 +94,62 @@ def in_training(
         return _dynamic(job, model, example, optimizer, steps)
     if part.pruner == "loss":
         return _loss(job, model, example, optimizer, steps, prices)
-    every = max(round(part.epochs * (steps // epochs_of(job)) / part.removals), 1)
-    gradual = Schedule(part.schedule, start=0, steps=every * part.removals, every=every)
+    within = part.epochs * steps / epochs_of(job)
+    removals = max(min(part.removals, int(within)), 1)
+    every = max(round(within / removals), 1)
+    gradual = Schedule(part.schedule, start=0, steps=min(every * removals, steps), every=every)
     return structured(job, model, example, optimizer, gradual, prices)
 
 
 def check(job: Job, model: nn.Module, example: Example) -> None:
-    """Refuse, before anything is trained, what cannot be; `model` is one to throw away."""
+    """Refuse, before anything is trained, what cannot be; `model` is one to throw away.
+
+    What stays whole is told here only where it is why, else when the network is pruned.
+    """
+    held = _Held()
+    try:
+        pruner = _to_check(replace(job, progress=held), model, example)
+    except EdgePruneError:
+        for line in held.said:
+            job.progress.say(line)
+        raise
+    if pruner is not None and pruner.report.connections:
+        job.progress.say(
+            "prune: single weights that are zero make no runtime faster, in no pattern: files compress better"
+        )
+
+
+class _Held(Silent):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+def _to_check(job: Job, model: nn.Module, example: Example) -> Pruner | None:
+    """The recipe's pruner, as far as it can be known before the training; None of an agent, which is not learned."""
     part = job.recipe.prune
     if part.pruner == "rl" and job.recipe.train.compile:
         raise ConfigError(
             "train.compile: an agent sees activations through hooks, which compiled code skips: compile: false"
         )
     if part.cost == "latency":  # which is known of a trained and exported network
-        if part.pruner != "rl":
-            return
-        part = part.model_copy(update={"cost": "macs"})
+        keep = part.keep if part.pruner == "rl" else 1.0
+        part = part.model_copy(update={"cost": "macs", "keep": keep})
         job = replace(job, recipe=job.recipe.model_copy(update={"prune": part}))
+    if part.pruner not in WHILE_TRAINING:
+        return structured(job, model, example)
     steps = epochs_of(job) * math.ceil(len(job.splits.digests["train"]) / job.recipe.train.batch)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     if part.pruner == "rl":
         walk = _walk_of_run(job, model, example, optimizer, steps, None)
         if part.rl.policy is not None:
             load_policy(part.rl.policy).check(walk.architecture, str(part.rl.policy))
-        return
-    pruner = in_training(job, model, example, optimizer, steps)
-    if pruner.report.connections:
-        job.progress.say(
-            "prune: single weights that are zero make no runtime faster, in no pattern: files compress better"
-        )
+        return None
+    return in_training(job, model, example, optimizer, steps)
 
 
 def _dynamic(job: Job, model: nn.Module, example: Example, optimizer: Optimizer, steps: int) -> DynamicPruner:
@@ -217,12 +244,18 @@ def _aligned(job: Job, structure: Structure, make: Callable[[Structure, int], Ma
     """In the widest alignment up to the target's that allows what is asked for."""
     part = job.recipe.prune
     wide = part.align or job.target.channel_alignment
-    for line in structure.unfollowed:
-        job.progress.say(f"prune: {line}: it is left whole")
+    if part.remove == "channels":
+        for line in structure.unfollowed:
+            job.progress.say(f"prune: {line}: it is left whole")
+        for line in structure.whole:
+            job.progress.say(f"prune: left whole: {line}")
+    for block in structure.blocks if part.remove == "blocks" else ():
+        if block.whole:
+            job.progress.say(f"prune: left whole: {block.name}: {block.whole}")
     for align in [wide >> shift for shift in range(wide.bit_length())]:
         try:
             return make(structure, align)
-        except ConfigError as error:
+        except OutOfReachError as error:
             if align == 1 or part.remove == "blocks":
                 raise
             job.progress.say(f"prune: {error}: trying {align // 2}")

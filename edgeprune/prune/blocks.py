@@ -33,6 +33,10 @@ class Block:
     whole: str = ""
     """Why it cannot be removed; empty where it can."""
 
+    def holds(self, name: str) -> bool:
+        """Whether that is the block itself, or a layer in it; or the layer of whose stack it is one."""
+        return name == self.name or f"{name}.".startswith(f"{self.name.partition(':')[0]}.")
+
 
 @dataclass(frozen=True)
 class _Call:

@@ -115,7 +115,7 @@ class LossPruner(StructuredPruner):
         if loss is not None:
             self._loss, self._batches = self._loss.to(loss.device) + loss.detach(), self._batches + 1
         self._flops.add(self._macs.total, self._macs_before, self._samples)
-        if not self.schedule.is_due(self._steps + 1):
+        if not self.schedule.is_due(self._steps + 1) or not self.structure.is_finite:
             return super().step()
         self._left = self._allowed()
         with self._contributions.cut_along():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,13 @@ from torch.optim import Optimizer
 from edgeprune.errors import ModelError
 from edgeprune.prune.blocks import Block, find_blocks
 from edgeprune.prune.cost import SideName
-from edgeprune.prune.groups import ChannelGroup, Groups, Member, find_groups
+from edgeprune.prune.groups import LEADS_OUT, ChannelGroup, Groups, Member, find_groups
 from edgeprune.prune.sides import CONVOLUTIONS, Axis, Place, side
 from edgeprune.prune.surgery import Cut, SurgeryLog, merged, replay
 from edgeprune.prune.trial import Example, Trial
+
+NAMED = 4
+"""Layers in a line; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,21 @@ class Structure:
         """That can be removed as a whole."""
         return find_blocks(self.trial)
 
+    def group_of(self, name: str) -> tuple[int | None, str]:
+        """The group of a layer's output channels, and why it stays whole if it must."""
+        for number, group in enumerate(self.groups):
+            if ("out", name) in group.sides:
+                return number, group.whole
+        return None, "its channels lead nowhere that could be followed"
+
+    @property
+    def whole(self) -> tuple[str, ...]:
+        """A line for each reason for which layers keep all their channels, other than that they are the output."""
+        found = defaultdict[str, list[str]](list)
+        for name in self.widths:
+            found[self.group_of(name)[1]].append(name)
+        return tuple(f"{_some(names)}: {why}" for why, names in found.items() if why and why != LEADS_OUT)
+
     @property
     def log(self) -> SurgeryLog:
         """All that was removed."""
@@ -82,6 +100,11 @@ class Structure:
             multiple = getattr(layer, "groups", 1) if before != getattr(layer, "groups", 1) else 1
             found[name] = 0 if self._is_removed(name) else before - multiple * lost.get(name, 0)
         return found
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every weight is a number. Where one is not, training diverged, and nothing says what matters."""
+        return all(bool(one.isfinite().all()) for one in self.model.parameters())
 
     def left(self, group: int) -> list[int]:
         """The channels of a group that are still there; none where all its layers are in removed blocks."""
@@ -214,6 +237,10 @@ class Structure:
             indices, channels = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T.contiguous()
             self._places[group, member] = indices - torch.searchsorted(gone, indices), channels
         return self._places[group, member]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= NAMED else f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
 
 
 def channels_of(layer: nn.Module) -> int:

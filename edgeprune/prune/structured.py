@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, ModelError, OutOfReachError
 from edgeprune.prune import CRITERIA
+from edgeprune.prune.blocks import Block
 from edgeprune.prune.cost import PRICES, WORDS, Bill, Price, macs
 from edgeprune.prune.criterion import Criterion, Remove
 from edgeprune.prune.pruner import Event, LayerWidth, PruneReport
@@ -49,10 +50,11 @@ class StructuredPruner:
         fraction of the cost that may stay: of `macs`, `weights`, or whatever `prices` say. With `per_cost` what goes
         first is what matters least for what it costs, not what matters least. `fractions` by layer, or
         pattern of layers (`layer1.*`), is what that layer itself keeps of its channels; 1: it stays whole, and what it
-        shares channels with. A layer that is cut keeps a multiple of `align` channels.
+        shares channels with; of blocks, that with the layer in it. A layer that is cut keeps a multiple of `align`
+        channels.
 
-        Raises ConfigError where that cannot be reached, and says what can; where a layer is named that there is not, or
-        that must stay whole.
+        Raises OutOfReachError where that cannot be reached, and says what can; ConfigError where a layer is named that
+        there is not, or that must stay whole; ModelError where there is nothing to remove from.
         """
         found = example_inputs if isinstance(example_inputs, Structure) else None
         self.structure = found or Structure(model, example_inputs, optimizer)  # type: ignore[arg-type]
@@ -68,7 +70,12 @@ class StructuredPruner:
         self._macs_before = self._macs.total
         self._bill = Bill(tuple(prices) if prices is not None else PRICES[cost](self.structure.trial))
         self._before = self._bill.total
-        self._fractions = self._by_group(fractions or {})
+        self._stays = frozenset[str]()
+        self._fractions = dict[int, float]()
+        if remove == "blocks":
+            self._stays = self._asked_whole(fractions or {})
+        else:
+            self._fractions = self._by_group(fractions or {})
         self._check()
         self._hook = None
         if optimizer is not None and self.criterion.observes:
@@ -110,10 +117,11 @@ class StructuredPruner:
     def step(self, loss: Tensor | None = None) -> bool:
         """Prune, if it is time to; whether anything was removed. The loss does not matter.
 
+        Nothing is removed from a network whose training diverged, so that its last good state still fits it.
         Raises ModelError where the cut network would compute something else; it is then as it was.
         """
         self._steps += 1
-        if not self.schedule.is_due(self._steps):
+        if not self.schedule.is_due(self._steps) or not self.structure.is_finite:
             return False
         pieces = list(self._chosen(self.schedule.progress(self._steps)))
         if self.done and self._hook is not None:
@@ -190,8 +198,8 @@ class StructuredPruner:
         return [piece for _, piece in sorted(worth, key=lambda one: one[0])]
 
     def _blocks(self) -> Iterator[tuple[float, Piece]]:
-        for block in self.structure.blocks:
-            if self.structure.is_left(block) and not block.whole:
+        for block in self._free_blocks:
+            if self.structure.is_left(block):
                 yield self.criterion.block(self.structure, block), Piece(block=block.name)
 
     def _channels(self) -> Iterator[tuple[float, Piece]]:
@@ -220,6 +228,15 @@ class StructuredPruner:
                 yield Piece(group, tuple(sorted(left, key=scores.__getitem__)[: len(left) - stay]))
 
     @cached_property
+    def _free_blocks(self) -> tuple[Block, ...]:
+        """That may go."""
+        return tuple(
+            block
+            for block in self.structure.blocks
+            if not block.whole and not any(block.holds(name) for name in self._stays)
+        )
+
+    @cached_property
     def _free(self) -> tuple[int, ...]:
         """Groups that are ranked together."""
         groups = enumerate(self.structure.groups)
@@ -231,26 +248,34 @@ class StructuredPruner:
         for pattern, fraction in fractions.items():
             if not 0 < fraction <= 1:
                 raise ConfigError(f"fraction {fraction:g} of {pattern}: write one above 0, up to 1")
-            named = [name for name in self.structure.widths if fnmatchcase(name, pattern)]
-            if not named:
-                raise ConfigError(str(unknown("layer", pattern, self.structure.widths)))
-            for name in named:
-                number, why = self._group_of(name)
+            for name in _named(pattern, self.structure.widths):
+                number, why = self.structure.group_of(name)
                 if number is not None and not why:
                     found[number] = max(found.get(number, 0.0), fraction)
                 elif fraction < 1 and name == pattern:
                     raise ConfigError(f"{name}: must stay whole ({why}): leave it out of the fractions")
         return found
 
+    def _asked_whole(self, fractions: Mapping[str, float]) -> frozenset[str]:
+        """Blocks that stay, and layers whose blocks stay."""
+        for pattern, fraction in fractions.items():
+            if fraction != 1:
+                raise ConfigError(f"fraction {fraction:g} of {pattern}: blocks go or stay: write 1 for those that stay")
+        names = [*self.structure.widths, *(block.name for block in self.structure.blocks)]
+        return frozenset(name for pattern in fractions for name in _named(pattern, names))
+
     def _check(self) -> None:
         """Refuse what cannot be reached, before anything is trained for it."""
+        if not self._before:
+            name = type(self.model).__name__
+            raise ModelError(f"{name}: has no convolution, dense or recurrent layer: use --pruner none")
         bill = self._bill.copy()
         for piece in (*self._least_by_fraction(), *self._all()):
             bill.remove(self.structure.lost(piece), piece.block)
         if bill.total > self.keep * self._before:
             reached = math.ceil(bill.total / self._before * 1000) / 1000
             how = "by removing whole blocks" if self.remove == "blocks" else f"in multiples of {self.align} channels"
-            raise ConfigError(
+            raise OutOfReachError(
                 f"keep {self.keep:g} cannot be reached {how}: {reached:g} of the {WORDS.get(self.cost, self.cost)} can:"
                 " keep more"
             )
@@ -258,7 +283,7 @@ class StructuredPruner:
     def _all(self) -> Iterable[Piece]:
         """All that may go."""
         if self.remove == "blocks":
-            return [Piece(block=block.name) for block in self.structure.blocks if not block.whole]
+            return [Piece(block=block.name) for block in self._free_blocks]
         lefts = {group: self.structure.left(group) for group in self._free}
         return [
             Piece(group, chunk)
@@ -278,22 +303,29 @@ class StructuredPruner:
         before = self.structure.widths[name]
         return LayerWidth(name, before, after, self._why(name) if after == before else "")
 
-    def _group_of(self, name: str) -> tuple[int | None, str]:
-        """The group of a layer's output channels, and why it stays whole if it must."""
-        for number, group in enumerate(self.structure.groups):
-            if ("out", name) in group.sides:
-                return number, group.whole
-        return None, "its channels lead nowhere that could be followed"
-
     def _why(self, name: str) -> str:
+        if name in self._stays:
+            return "it was asked to stay whole"
         if self.remove == "blocks":
             return "blocks are removed, or stay as they are"
-        number, whole = self._group_of(name)
+        number, whole = self.structure.group_of(name)
         if number is None or whole:
             return whole
         if self._fractions.get(number) == 1:
             return "it was asked to stay whole"
         channels = self.structure.groups[number].channels
+        if number in self._fractions:
+            return (
+                f"{self._fractions[number]:g} of its {channels} channels in multiples of {self.align} are all of them"
+            )
         if channels <= self.align:
             return f"{channels} channels are no more than the alignment of {self.align}"
         return "its channels rank above those removed" if self.log else "not pruned yet"
+
+
+def _named(pattern: str, layers: Collection[str]) -> list[str]:
+    """Those that a pattern names. Raises ConfigError where it names none."""
+    named = [name for name in layers if fnmatchcase(name, pattern)]
+    if not named:
+        raise ConfigError(str(unknown("layer", pattern, layers)))
+    return named

@@ -68,7 +68,7 @@ class Trial:
             silence(masked, ends)
             expected, found = self.outputs(masked), self.outputs(cut)
         except RAISED as error:
-            return f"cutting it fails: {' '.join(str(error).split())[:120]}"
+            return f"cutting it fails: {' '.join(str(error).split())[:120] or type(error).__name__}"
         faults = (_difference(expected[name], found[name]) for name in expected)
         return next(filter(None, faults), "")
 

@@ -36,6 +36,8 @@ from edgeprune.whole_file import write_whole
 NOTE_EVERY = 16  # batches; reading the loss makes an accelerator wait
 RECOVERY = ("recover_epochs", "recover_lr", "distill", "temperature")
 """What of the settings says nothing of a training but that of a pruned network."""
+MOST_GROWTH = 100.0
+"""Of the loss within one epoch, from its first batch, or from 1: beyond that the training diverges."""
 SAME = 1e-4
 """Of the largest output: how far a text's answer may move when its padding is left out."""
 
@@ -95,9 +97,9 @@ def fit(
     and what the pruner is asked for are not compared, so give each model a checkpoint of its own.
 
     Raises DataError where there are no samples or no answers to them, ConfigError where nothing says what to train
-    for, ModelError where training diverges (the network is then as it was before that epoch, or after the last
-    removal in it), MissingError where the device or the compiler is not here, OutputError where the
-    checkpoint cannot be written.
+    for, ModelError where the loss is no number, or grows a hundredfold in one epoch (the network is then as it was
+    before that epoch, or after the last removal in it), MissingError where the device or the compiler is not here,
+    OutputError where the checkpoint cannot be written.
     """
     check_trainable(task)
     device = device_for(part.device)
@@ -131,13 +133,13 @@ def fit(
         shown.advance(done * training.steps)
         for index in range(done, epochs):
             start = perf_counter()
-            loss = training.epoch(index, shown)
-            if not math.isfinite(loss):
+            loss, first = training.epoch(index, shown)
+            if not loss <= MOST_GROWTH * max(first, 1.0):  # nor where it is no number
                 training.back_to_good()
                 _place(model, torch.device("cpu"), torch.contiguous_format)
                 raise ModelError(
-                    f"training diverged in epoch {index + 1} of {epochs} (loss {loss}), the network is as it was before"
-                    f" that: lower the learning rate (it is {part.lr:g}, try {part.lr / 10:g})"
+                    f"training diverged in epoch {index + 1} of {epochs} (loss {loss:.4g}), the network is as it was"
+                    f" before that: lower the learning rate (it is {part.lr:g}, try {part.lr / 10:g})"
                     + (" or train in fp32" if part.precision != "fp32" else "")
                 )
             if checkpoint:
@@ -184,13 +186,13 @@ class _Training:
             "shapes": [list(parameter.shape) for parameter in self.model.parameters()],
         }
 
-    def epoch(self, index: int, shown: Task) -> float:
-        """One pass in an order of its own; returns the mean loss."""
+    def epoch(self, index: int, shown: Task) -> tuple[float, float]:
+        """One pass in an order of its own; returns the mean loss, and that of the first batch."""
         device = self.batches.targets.device
         source = int(np.random.SeedSequence((self.seed, index)).generate_state(1)[0])
         generator = torch.Generator().manual_seed(source)
         order = torch.randperm(len(self.batches.targets), generator=generator).to(device)
-        total = torch.zeros((), device=device)
+        total, first = torch.zeros((), device=device), 0.0
         _place(self.model, device, torch.channels_last)  # whoever looked between two epochs may have moved it
         self.model.train()
         self._note_good()
@@ -207,12 +209,13 @@ class _Training:
                 note = ""
                 if step % NOTE_EVERY == 0:
                     if not math.isfinite(value := float(loss)):
-                        return value
+                        return value, first
+                    first = first if step else value
                     note = f"epoch {index + 1} of {self.epochs}, loss {value:.3f}"
                 shown.advance(note=note)
         if self.compiled:
             self.compiled.end_epoch()
-        return float(total) / len(self.batches.targets)
+        return float(total) / len(self.batches.targets), first
 
     def back_to_good(self) -> None:
         """Undo what the epoch did to the network."""
@@ -239,7 +242,7 @@ class _Training:
         self.optimizer.step()
         lost = loss.detach()
         for pruner in self.pruners:
-            if pruner.step(lost) and math.isfinite(float(lost)):
+            if pruner.step(lost) and all(bool(one.isfinite().all()) for one in self.model.parameters()):
                 self._note_good()
         return lost
 

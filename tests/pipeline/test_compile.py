@@ -69,6 +69,7 @@ def test_a_plan_that_is_none_is_refused_before_any_work(refused, tmp_path, text)
     ("part", "message"),
     [
         (PrunePart(keep=0.5, sparsity=0.5), "--sparsity says what goes of the weights, --keep"),
+        (PrunePart(sparsity=0.5, cost="latency"), "prune.sparsity says what goes of the weights, prune.cost: latency"),
         (PrunePart(cost="latency"), r"prune\.cost: latency: give --latency-table"),
         (PrunePart(pruner="loss", keep=0.5, loss=LossPart(threshold=0.01)), r"prune\.loss\.threshold says how far"),
         (

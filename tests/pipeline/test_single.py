@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -8,11 +9,12 @@ from safetensors.numpy import load_file
 
 from edgeprune.cli.main import main
 from edgeprune.decisions import TriedPlan
-from edgeprune.errors import BudgetError, ConfigError, InputError, UnknownNameError
+from edgeprune.errors import BudgetError, ConfigError, InputError, OutOfReachError, UnknownNameError
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.operators import operators
 from edgeprune.latency_table import Entry, Key, LatencyTable, write_table
 from edgeprune.pipeline import single
+from edgeprune.progress import Silent
 from edgeprune.recipe import Budgets, PrunePart, QuantizePart, TrainPart
 from edgeprune.targets.load import load_target
 
@@ -144,6 +146,46 @@ def test_a_network_is_pruned_by_taylor_while_the_dense_one_teaches_it_and_goes_o
     again = single.prune(job(train=taught, prune=part), tmp_path / "again")
     assert (tmp_path / "again" / "pruned.safetensors").read_bytes() == made.files[0].read_bytes()
     assert again.facts == made.facts
+
+
+@pytest.mark.parametrize("removals", [10, 1000])
+def test_all_is_gone_by_the_end_of_the_epochs_asked_for_however_few_their_steps_are(job, tmp_path, removals):
+    """One epoch is 18 steps, into which neither fits: ten removals would take 20."""
+    part = PrunePart(keep=0.3, align=1, schedule="linear", epochs=1, removals=removals)
+    single.prune(job(train=TrainPart(epochs=1, recover_epochs=1), prune=part), tmp_path / "cut")
+    found = pruning(tmp_path / "cut")
+    assert found["cost_after"] <= 0.3 * found["cost_before"]
+    assert found["events"][-1]["step"] == 18
+
+
+class Heard(Silent):
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"keep": 0.001}, r"keep 0\.001 cannot be reached in multiples of 1 channels: 0\.003 of the"),
+        ({"schedule": "cubic", "keep": 0.001}, "keep 0.001 cannot be reached"),
+        ({"sparsity": 0.9999}, "of the weights can"),
+        ({"remove": "blocks"}, "cannot be reached by removing whole blocks: 1 of the multiply-accumulates can"),
+        ({"fractions": {"conv9": 0.5}}, "unknown layer 'conv9': did you mean 'conv2'"),
+        ({"fractions": {"dense2": 0.5}}, r"dense2: must stay whole \(it is the output\)"),
+        ({"fractions": {"conv9": 0.5}, "cost": "latency"}, "unknown layer 'conv9'"),
+        ({"fractions": {"*": 1.0}, "pruner": "taylor"}, "cannot be reached"),
+    ],
+)
+def test_what_cannot_be_pruned_is_refused_before_anything_is_trained(job, tmp_path, how, message):
+    asked = replace(job(train=SHORT, prune=PrunePart(**how)), progress=(heard := Heard()))
+    with pytest.raises(ConfigError, match=message) as caught:
+        single.prune(asked, tmp_path / "out")
+    assert not list((tmp_path / "cache").glob("train/*"))
+    narrower = isinstance(caught.value, OutOfReachError) and "blocks" not in str(caught.value)
+    assert any("trying 8" in line for line in heard.said) == narrower  # nowhere else would that help
 
 
 @pytest.mark.parametrize("how", [{"pruner": "taylor", "keep": 0.3}, {"pruner": "uniform", "sparsity": 0.6}])

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from edgeprune.errors import ConfigError, ModelError
+from edgeprune.errors import ConfigError, ModelError, OutOfReachError
 from edgeprune.models.zoo import build
 from edgeprune.prune import CRITERIA
+from edgeprune.prune.agent.walk import Walk
 from edgeprune.prune.cost import Price
 from edgeprune.prune.schedule import Schedule
 from edgeprune.prune.structured import StructuredPruner
@@ -97,6 +98,15 @@ def test_every_layer_that_was_left_says_why():
     reasons = {layer.name: layer.reason for layer in pruner.report.layers}
     assert "pads its channels" in reasons["layer2.0.conv2"]
     assert reasons["linear"] == "it is the output"
+
+
+def test_what_stays_whole_is_told_in_a_line_for_each_reason():
+    _, pruner = pruned("resnet20", keep=0.7)
+    assert pruner.structure.whole == (
+        "conv1, layer1.0.conv2, layer1.1.conv2, layer1.2.conv2 and 6 more: a shortcut pads its channels with zeros:"
+        " removing some would shift the rest",
+    )
+    assert pruned()[1].structure.whole == ()  # but for the output, which always does
 
 
 def test_the_smallest_weights_go_first():
@@ -228,6 +238,67 @@ def test_a_layer_keeps_its_own_fraction_and_one_that_must_not_be_pruned_stays():
 def test_fractions_that_cannot_be_are_refused(fractions, message):
     with pytest.raises(ConfigError, match=message):
         pruned(keep=0.5, fractions=fractions)
+
+
+def test_a_block_that_must_not_be_pruned_stays():
+    kept = pruned("resnet20", keep=0.7, remove="blocks")[1].report.blocks[0]
+    _, pruner = pruned("resnet20", keep=0.7, remove="blocks", fractions={f"{kept}.conv1": 1.0})
+    assert kept not in pruner.report.blocks
+    assert pruner.report.kept <= 0.7
+    assert (
+        next(one.reason for one in pruner.report.layers if one.name == f"{kept}.conv1") == "it was asked to stay whole"
+    )
+    _, pruner = pruned("resnet20", keep=0.7, remove="blocks", fractions={kept: 1.0})
+    assert kept not in pruner.report.blocks
+    with pytest.raises(OutOfReachError, match=r"keep 0\.7 cannot be reached by removing whole blocks: 1 of the"):
+        pruned("resnet20", keep=0.7, remove="blocks", fractions={"layer*": 1.0})
+    with pytest.raises(ConfigError, match=r"fraction 0\.5 of layer1\.\*: blocks go or stay: write 1"):
+        pruned("resnet20", keep=0.7, remove="blocks", fractions={"layer1.*": 0.5})
+    with pytest.raises(ConfigError, match=r"unknown layer 'layer9\.\*'"):
+        pruned("resnet20", keep=0.7, remove="blocks", fractions={"layer9.*": 1.0})
+
+
+def test_a_layer_of_a_stack_that_must_not_be_pruned_stays():
+    class Reader(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.read, self.last = nn.LSTM(4, 4, 3, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(self.read(x)[0].amax(1))
+
+    def blocks(**fractions):
+        pruner = StructuredPruner(Reader(), torch.zeros(1, 5, 4), keep=0.7, remove="blocks", fractions=fractions)
+        pruner.step()
+        return pruner.report.blocks
+
+    assert len(blocks()) == 1
+    assert blocks(**{"read:1": 1.0, "read:0": 1.0}) == ("read:2",)
+    with pytest.raises(OutOfReachError):
+        blocks(read=1.0)
+
+
+def test_a_fraction_that_the_alignment_makes_whole_says_so():
+    _, pruner = pruned(keep=0.8, align=16, fractions={"conv1": 0.75})
+    assert widths(pruner)["conv1"] == (32, 32)
+    reason = next(one.reason for one in pruner.report.layers if one.name == "conv1")
+    assert reason == "0.75 of its 32 channels in multiples of 16 are all of them"
+
+
+def test_a_network_without_layers_is_refused():
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 2))
+
+        def forward(self, x):
+            return x @ self.weight
+
+    with pytest.raises(ModelError, match="Bare: has no convolution, dense or recurrent layer: use --pruner none"):
+        StructuredPruner(Bare(), torch.zeros(1, 4))
+    optimizer = torch.optim.SGD((bare := Bare()).parameters(), lr=0.1)
+    with pytest.raises(ModelError, match="Bare: has no convolution, dense or recurrent layer: use --pruner none"):
+        Walk(bare, torch.zeros(1, 4), optimizer, every=1, decisions=1)
 
 
 def test_a_fraction_of_the_weights_is_another_cost():

@@ -13,6 +13,7 @@ from edgeprune.errors import ConfigError, DataError, MissingError, ModelError, O
 from edgeprune.metrics import top1
 from edgeprune.models.zoo import build
 from edgeprune.progress import Silent
+from edgeprune.prune.loss_contribution import LossPruner
 from edgeprune.prune.schedule import Schedule
 from edgeprune.prune.structured import StructuredPruner
 from edgeprune.prune.surgery import Cut, SurgeryLog, replay
@@ -184,6 +185,34 @@ def test_after_it_diverged_the_network_is_in_its_last_good_state(cut_at, wreck_a
         assert all(torch.equal(one, states[-1][name]) for name, one in model.state_dict().items())
     else:
         assert model[1].out_features == 7
+
+
+def test_a_loss_that_grows_a_hundredfold_is_told_and_the_network_is_as_it_was():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 10))
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    with pytest.raises(ModelError, match=r"diverged in epoch 1 of 4 \(loss [\d.e+]+\), .*it is 50, try 5\b"):
+        trained(TrainPart(lr=50), model)
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", ["taylor", "loss"])
+def test_nothing_is_removed_once_training_diverged_so_that_the_last_good_state_fits(method):
+    """Removals are due after every step; the learning rate makes the weights infinite within the first epoch."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    made = []
+
+    def begin(model, optimizer, steps):
+        example, gradual = torch.zeros(1, 1, 8, 8), Schedule("linear", start=0, steps=steps, every=1)
+        if method == "loss":
+            made.append(LossPruner(model, example, optimizer, schedule=gradual, threshold=0.01, connections=0.5))
+        else:
+            made.append(StructuredPruner(model, example, method, optimizer=optimizer, keep=0.2, schedule=gradual))
+        return made[0]
+
+    with pytest.raises(ModelError, match=r"diverged in epoch 1 of 4"):
+        trained(TrainPart(batch=8, optimizer="sgd", lr=1e30), model, pruner=begin)
+    assert all(bool(torch.isfinite(one).all()) for one in model.parameters())
+    assert model[1].out_features == next(one.after for one in made[0].report.layers if one.name == "1")
 
 
 def test_a_training_that_prunes_and_is_broken_off_ends_as_an_unbroken_one(tmp_path):

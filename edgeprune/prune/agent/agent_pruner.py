@@ -70,7 +70,7 @@ class AgentPruner:
         """After the optimizer's: walk the layers, if it is time to; whether anything went."""
         self.walk.step(loss)
         self._flops.add(self.walk.macs.total, self._before[1], self._samples)
-        if not self.walk.is_due:
+        if not self.walk.is_due or not self.walk.structure.is_finite:
             return False
         for number in range(len(self.walk.layers)):
             seen = self.walk.observation(number)
@@ -96,7 +96,4 @@ class AgentPruner:
         self._flops = TrainingFlops(*state["flops"])
 
     def _why(self, name: str) -> str:
-        for group in self.walk.structure.groups:
-            if ("out", name) in group.sides:
-                return group.whole or "the agent kept it"
-        return "its channels lead nowhere that could be followed"
+        return self.walk.structure.group_of(name)[1] or "the agent kept it"

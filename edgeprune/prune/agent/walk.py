@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from edgeprune.errors import ConfigError
+from edgeprune.errors import ConfigError, ModelError
 from edgeprune.prune.agent.observation import FEATURES, Watch, logarithm
 from edgeprune.prune.connections import find_connections
 from edgeprune.prune.contributions import Contributions
@@ -76,7 +76,8 @@ class Walk:
 
         An action takes the fraction `k` of a dense layer's neurons, in multiples of `align`, or of its connections:
         those that contribute least to the loss (Molchanov et al. 2019) over the last `window` batches. Neurons stay
-        once the fraction `keep` of the cost is reached. Raises ConfigError for what cannot be.
+        once the fraction `keep` of the cost is reached. Raises ConfigError for what cannot be, ModelError where there
+        is nothing to prune.
         """
         if every < 1 or decisions < 1:
             raise ConfigError(f"a decision every {every} steps, {decisions} times: both must be 1 or more")
@@ -92,6 +93,8 @@ class Walk:
         self._timed = prices is not None
         self._dense = {"macs": self.macs.total, "weights": self.weights.total, "cost": self.bill.total}
         self.layers = tuple(self._found())
+        if not self.layers:
+            raise ModelError(f"{type(model).__name__}: has no convolution, dense or recurrent layer: use --pruner none")
         self._contributions = Contributions(model, [name for layer in self.layers for name in layer.weights])
         self.sizes = {name: model.get_parameter(name).numel() for name in self._contributions.names}
         """Weights of each parameter in the dense network."""
