@@ -148,7 +148,8 @@ class Structure:
     def remove(self, pieces: Iterable[Piece]) -> None:
         """Cut the network, and the optimizer's state with it.
 
-        Raises ModelError where a cut network would compute something else; it is then as it was.
+        Raises ModelError where a cut network would compute something else, or its weights are no numbers, so that
+        nothing says what matters; it is then as it was.
         """
         cuts, blocks = list[Cut](), set(self._blocks)
         chosen = list(pieces)
@@ -160,6 +161,10 @@ class Structure:
         after = merged([*cuts, *self.log.cuts], blocks)
         if after == self.log:
             return
+        if not all(bool(one.isfinite().all()) for one in self.model.parameters()):
+            raise ModelError(
+                "nothing is pruned: weights are no numbers, the training diverged: lower the learning rate"
+            )
         if fault := self.trial.fault(after):
             raise ModelError(f"this network cannot be pruned ({fault}): use --pruner none")
         replay(self.model, self._now(cuts, blocks - self._blocks), self.optimizer)

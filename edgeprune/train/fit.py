@@ -131,10 +131,13 @@ def fit(
         shown.advance(done * training.steps)
         for index in range(done, epochs):
             start = perf_counter()
-            loss = training.epoch(index, shown)
+            try:
+                loss = training.epoch(index, shown)
+            except ModelError:  # of a pruner, which cuts no network that diverged
+                training.back_to_good()
+                raise
             if not math.isfinite(loss):
                 training.back_to_good()
-                _place(model, torch.device("cpu"), torch.contiguous_format)
                 raise ModelError(
                     f"training diverged in epoch {index + 1} of {epochs} (loss {loss}), the network is as it was before"
                     f" that: lower the learning rate (it is {part.lr:g}, try {part.lr / 10:g})"
@@ -215,8 +218,9 @@ class _Training:
         return float(total) / len(self.batches.targets)
 
     def back_to_good(self) -> None:
-        """Undo what the epoch did to the network."""
+        """Undo what the epoch did to the network, and leave it on the CPU."""
         self.model.load_state_dict(self.good)
+        _place(self.model, torch.device("cpu"), torch.contiguous_format)
 
     def _note_good(self) -> None:
         self.good.clear()

@@ -378,3 +378,16 @@ def test_a_warm_up_rises_to_the_learning_rate_and_a_clip_bounds_each_step(words,
     assert rates[: peak + 1] == sorted(rates[: peak + 1])
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert max(norms) <= 0.01 * 1.001
+
+
+def test_a_network_that_diverged_is_not_cut_and_is_as_it_was_before_that():
+    def begin(model, optimizer, steps):
+        gradual = Schedule("linear", start=0, steps=12, every=3)
+        return StructuredPruner(model, torch.zeros(1, 1, 8, 8), optimizer=optimizer, keep=0.4, schedule=gradual)
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 10))
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    part = TrainPart(batch=32, optimizer="sgd", lr=1e30)
+    with pytest.raises(ModelError, match="nothing is pruned: weights are no numbers, the training diverged: lower"):
+        list(fit(model, FEW, PREPROCESS, part, epochs=3, seed=0, pruner=begin))
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
