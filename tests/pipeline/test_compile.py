@@ -15,6 +15,7 @@ from edgeprune.recipe import (
     WHILE_TRAINING,
     Budgets,
     DataPart,
+    DynamicPart,
     LossPart,
     PrunePart,
     QuantizePart,
@@ -78,6 +79,30 @@ def test_a_plan_that_is_none_is_refused_before_any_work(refused, tmp_path, text)
         (PrunePart(pruner="rl", fractions={"conv1": 1}), r"prune\.fractions: --pruner rl has no regard to them"),
         (PrunePart(pruner="rl", rl=RlPart(reward=RewardPart(latency=1))), r"prune\.rl\.reward\.latency: nothing"),
         (PrunePart(pruner="dynamic", cost="latency"), "weights that --pruner dynamic drops take the time"),
+        (
+            PrunePart(pruner="loss", schedule="one-shot"),
+            r"prune\.schedule: one-shot: --pruner loss removes after every",
+        ),
+        (
+            PrunePart(pruner="rl", rl=RlPart(random=True, policy=Path("p"))),
+            r"prune\.rl\.policy decides by what it learned",
+        ),
+        (
+            PrunePart(pruner="dynamic", keep=0.3, dynamic=DynamicPart(pattern="2:4")),
+            "2:4 says what stays, and so does keep",
+        ),
+        (
+            PrunePart(pruner="dynamic", sparsity=0.5, dynamic=DynamicPart(pattern="2:4")),
+            "2:4 says what stays, and so does sparsity",
+        ),
+        (
+            PrunePart(pruner="dynamic", dynamic=DynamicPart(pattern="2:4", distribution="uniform")),
+            "2:4 says what stays, and so does distribution",
+        ),
+        (
+            PrunePart(pruner="dynamic", dynamic=DynamicPart(every_epochs=1)),
+            r"prune\.dynamic\.every_epochs: has no effect with schedule fine: leave it out",
+        ),
         (PrunePart(schedule="linear", epochs=31), r"31 epochs of pruning do not fit into the 30"),
     ],
 )
