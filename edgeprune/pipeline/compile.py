@@ -267,6 +267,11 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
         if part.rl.policy is not None and part.rl.random:
             raise ConfigError("prune.rl.policy decides by what it learned, prune.rl.random does not: give one of them")
         if part.rl.policy is None and not part.rl.random:
+            if part.cost == "latency" and not part.rl.reward.latency:
+                raise ConfigError(
+                    "prune.cost: latency: the agent would be paid for no millisecond: say prune.rl.reward.latency, as"
+                    " 0.4, and what flops are worth beside it, as 0"
+                )
             require("gymnasium", "stable_baselines3", extra="agent")
     if part.pruner == "taylor" and speed_only:
         raise ConfigError("--pruner taylor looks at gradients of trained weights: not with --speed-only")

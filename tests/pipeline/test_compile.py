@@ -10,6 +10,7 @@ from edgeprune.bench import Settings
 from edgeprune.cache import StageCache
 from edgeprune.data.encoded import Stretch
 from edgeprune.errors import ConfigError, InputError, MissingError, UnknownNameError
+from edgeprune.latency_table import Entry, Key, LatencyTable, Work, write_table
 from edgeprune.pipeline.compile import compile_bundle, prepare
 from edgeprune.recipe import (
     WHILE_TRAINING,
@@ -118,6 +119,16 @@ def test_pruning_while_training_needs_a_training_and_weights_that_stay(refused, 
         refused(Recipe(prune=part, train=TrainPart(recover_epochs=0)))
     with pytest.raises(ConfigError, match=r"quantize\.epochs: weights that --pruner .* dropped would move again"):
         refused(Recipe(prune=part, quantize=QuantizePart(epochs=2)))
+
+
+def test_an_agent_that_is_bound_by_latency_is_paid_for_it_too(refused, tmp_path):
+    one = Entry(Key("ort", "Gemm", "1x2 > 1x2", "int8"), "made", 1.0, Work(4, 16, 2), 8, "2026-01-01T00:00:00+00:00")
+    write_table(LatencyTable("cpu", "none", "0", (one,)), tmp_path / "table.csv")
+    recipe = Recipe(prune=PrunePart(pruner="rl", cost="latency"), latency_table=tmp_path / "table.csv")
+    with pytest.raises(
+        ConfigError, match=r"the agent would be paid for no millisecond: say prune\.rl\.reward\.latency"
+    ):
+        refused(recipe)
 
 
 def test_a_latency_table_that_is_not_there_is_refused_before_any_work(refused):
