@@ -1,9 +1,9 @@
-"""What an agent learned, beside a random policy and an agent whose observations are shuffled.
+"""What an agent learned, beside random policies and an agent whose observations are shuffled.
 
     python benchmarks/agent.py cnn-cifar10-agent --out build/agent
 
 RECIPE is one with `prune.pruner: rl`. The curves go to `--out`/curves.json, and what each is worth in the end is
-printed. Learning is a stage like any other: killed, the command goes on where it stopped.
+printed; give every seed a folder of its own. Killed, the command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -53,6 +54,7 @@ def main(recipe: str, seed: int | None, tested: int, out: Path) -> None:
     how = job.recipe.prune.rl
     out.mkdir(parents=True, exist_ok=True)
     curves, prices = {}, prices_of(job)
+    asked = sha256(job.recipe.model_dump_json().encode()).hexdigest()[:12]  # another recipe's is not gone on with
     for name in ("agent", "shuffled"):
         environment = network.agent_environment(job, prices, shuffled=name == "shuffled")
         environment.reset(seed=0)
@@ -63,15 +65,16 @@ def main(recipe: str, seed: int | None, tested: int, out: Path) -> None:
             episodes=how.episodes,
             transitions=len(layers) * (how.episode_epochs - 1),
             seed=job.recipe.seed,
-            checkpoint=out / f"{name}.checkpoint",
+            checkpoint=out / f"{name}-{asked}.checkpoint",
             note=lambda episode, worth: click.echo(f"{name} {episode}: {worth:.3f}", err=True),  # noqa: B023
         )
         curves[f"{name}, learning"] = learned.curve
         environment.episode = how.episodes  # trainings that none was learned in
-        curves[name] = play(environment, LearnedPolicy(learned.weights, layers), tested)
+        curves[name] = play(environment, [LearnedPolicy(learned.weights, layers)] * tested)
     environment = network.agent_environment(job, prices)
     environment.episode = how.episodes
-    curves["random"] = play(environment, RandomPolicy(job.recipe.seed), tested)
+    seeds = range(job.recipe.seed * tested, (job.recipe.seed + 1) * tested)  # another in each episode
+    curves["random"] = play(environment, map(RandomPolicy, seeds))
     (out / "curves.json").write_text(json.dumps({name: asdict(curve) for name, curve in curves.items()}) + "\n")
     for name, curve in curves.items():
         click.echo(f"{name}: return {last(curve, tested)}")

@@ -3,7 +3,8 @@
     python benchmarks/pruner_cost.py [--pruner taylor|loss|dynamic|rl] [--model resnet56] [--steps 100] [--removals 10]
 
 One line of JSON. Noise of the machine weighs on both sides alike; the processor's time is counted, not the wall's. What
-a pruner does before and after the optimizer's step is timed between hooks that stand around its own.
+a pruner does in the forward pass, and before and after the optimizer's step, is timed between hooks that stand around
+its own.
 """
 
 from __future__ import annotations
@@ -70,7 +71,12 @@ def main() -> None:
     start("setup")()
     optimizer.register_step_pre_hook(start("before"))
     optimizer.register_step_post_hook(start("after"))
+    layers = [one for one in model.modules() if not [*one.children()]]
+    for layer in layers:
+        layer.register_forward_hook(start("forward"))
     pruner = made(asked, model, optimizer)
+    for layer in layers:
+        layer.register_forward_hook(stop("forward"))
     optimizer.register_step_pre_hook(stop("before"))
     optimizer.register_step_post_hook(stop("after"))
     stop("setup")()
@@ -86,7 +92,7 @@ def main() -> None:
         start("step")()
         pruner.step(loss)
         stop("step")()
-    hooks = spent["before"] + spent["after"]
+    hooks = spent["forward"] + spent["before"] + spent["after"]
     spent["training"] -= hooks
     share = (hooks + spent["step"]) / spent["training"]
     print(json.dumps({**vars(asked), "kept": pruner.report.kept, "seconds": spent, "share": share}))

@@ -3,17 +3,21 @@
     python benchmarks/pruning_methods.py resnet20-cifar10 --methods dense,static,one-shot-sparse,rigl --keep 0.2
         --epochs 60 --seeds 0,1,2 --out build/resnet20-sparse.jsonl
 
-RECIPE says model, data and how it is trained; every method gets `--epochs` of training in all: those that begin with a
-trained network spend half of them on it and half on what is left. A line of JSON is added to `--out` for each method,
+RECIPE says model, data and how it is trained; every method gets `--epochs` of training in all, from drawn weights and
+without a teacher: those that begin with a trained network spend half of them on it and half on what is left.
+`dense:MODEL` is another network of the family, trained as long. A line of JSON is added to `--out` for each method,
 fraction and seed that is done, and none of those is done again: so long runs are slices of one command. The table at
-the end is of all lines in the file.
+the end is of all lines in the file; its latencies were measured one by one, `equal_latency.py` measures the bundles
+beside the file by turns.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -21,43 +25,85 @@ from typing import Any
 import click
 
 from edgeprune.api import recipe_with, stage_cache
-from edgeprune.pipeline.compile import compile_bundle
-from edgeprune.recipe import DynamicPart, LossPart, PrunePart, Recipe, RlPart
+from edgeprune.pipeline import artifact, network
+from edgeprune.pipeline.compile import compile_bundle, prepare, pruned_network
+from edgeprune.recipe import SCHEDULED, DynamicPart, LossPart, PrunePart, Recipe, RlPart
 from edgeprune.targets.load import load_target
 
 IN_TRAINING: dict[str, dict[str, Any]] = {
-    "rigl": {"pruner": "dynamic"},
-    "rigl-uniform": {"pruner": "dynamic", "dynamic": DynamicPart(distribution="uniform")},
-    "rigl-2:4": {"pruner": "dynamic", "dynamic": DynamicPart(pattern="2:4")},
+    "rigl": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="fine")},
+    "rigl-uniform": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="fine", distribution="uniform")},
+    "rigl-2:4": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="fine", pattern="2:4")},
     "coarse": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="coarse")},
     "static": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="static")},
     "one-shot-sparse": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="one-shot")},
     "loss": {"pruner": "loss"},
     "loss-threshold": {"pruner": "loss", "loss": LossPart(threshold=0.01, connections=0.5)},
     "rl": {"pruner": "rl"},
-    "rl-random": {"pruner": "rl", "rl": RlPart(random=True)},
+    "rl-random": {"pruner": "rl", "rl": RlPart(random=True, policy=None)},
 }
 AFTERWARDS = ("uniform", "magnitude", "taylor")
 METHODS = ("dense", *IN_TRAINING, *AFTERWARDS)
+FAMILY = "dense:"
+"""In front of the model that another member of the family is."""
+WITHOUT_FRACTION = ("loss-threshold", "rigl-2:4")
+"""Which say by themselves what stays."""
 
 
 def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) -> Recipe:
     """The base with a method in it."""
     shape = base.prune.model_dump(include={"align", "per_cost", "cost"}, exclude_unset=True)
-    if method == "dense":
+    train: dict[str, Any]
+    if method.startswith("dense"):
         train, prune = {"epochs": epochs}, PrunePart(pruner="none")
     elif method in AFTERWARDS:
         train = {"epochs": epochs // 2, "recover_epochs": epochs - epochs // 2}
         prune = PrunePart(pruner=method, keep=keep, **shape)
     else:
-        train = {"epochs": epochs, "recover_epochs": epochs}
+        train = {"epochs": epochs, "recover_epochs": epochs, "recover_lr": None}
         how = IN_TRAINING[method]
         own = base.prune.model_dump(include={how["pruner"]}, exclude_unset=True).get(how["pruner"], {})
-        part = how.get(how["pruner"])
-        merged = {how["pruner"]: own | (part.model_dump(exclude_unset=True) if part else {})}
-        budget = {} if method == "loss-threshold" else {"keep": keep}
+        changed = how.get(how["pruner"])
+        merged = {how["pruner"]: own | (changed.model_dump(exclude_unset=True) if changed else {})}
+        if how["pruner"] == "dynamic":
+            merged = {"dynamic": _used(merged["dynamic"])}
+        budget = {} if method in WITHOUT_FRACTION else {"keep": keep}
         prune = PrunePart(**how | merged | budget | (shape if how["pruner"] != "dynamic" else {}))
-    return base.model_copy(update={"prune": prune, "seed": seed, "train": base.train.model_copy(update=train)})
+    model = method.removeprefix(FAMILY) if method.startswith(FAMILY) else base.model
+    part = base.train.model_copy(update={**train, "distill": 0.0})
+    return base.model_copy(update={"model": model, "weights": None, "prune": prune, "seed": seed, "train": part})
+
+
+def _used(dynamic: dict[str, Any]) -> dict[str, Any]:
+    """Without what the base's own schedule or distribution has regard to, and the method's has not."""
+    every, used = {key for keys in SCHEDULED.values() for key in keys}, SCHEDULED[dynamic["schedule"]]
+    idle = {*every} - {*used} | ({"distribution"} if dynamic.get("pattern") else set())
+    return {key: value for key, value in dynamic.items() if key not in idle}
+
+
+def seconds_of(recipe: Recipe) -> float:
+    """What all epochs took that made the network: of a baseline those of the dense one too."""
+    job = prepare(recipe, load_target("cpu"), None, stage_cache())
+    trained = network.train(job)
+    dense = artifact.export(job, trained, partial(network.dense, job, trained))
+    pruned = pruned_network(job, trained, dense)
+    first = recipe.prune.pruner in ("none", *AFTERWARDS)
+    return first * network.training_seconds(trained) + network.training_seconds(pruned)
+
+
+def training_flops(recipe: Recipe, macs: float, pruning: dict[str, Any]) -> float:
+    """Of the work of as many epochs of the dense network: as its pruner counted it, or half of it on what is left."""
+    if pruning.get("training_flops_dense"):
+        return float(pruning["training_flops"] / pruning["training_flops_dense"])
+    first, again = recipe.train.epochs, recipe.train.recover_epochs or 0
+    return (first + again * macs) / (first + again)
+
+
+def fractions_of(method: str, asked: list[str]) -> list[str]:
+    """Those that make a difference to a method."""
+    if method.startswith("dense"):
+        return ["1"]
+    return asked[:1] if method in WITHOUT_FRACTION else asked
 
 
 def measured(recipe: Recipe, out: Path) -> dict[str, Any]:
@@ -71,13 +117,13 @@ def measured(recipe: Recipe, out: Path) -> dict[str, Any]:
         }
     connections = pruning.get("connections", ())
     weights = sum(one["before"] for one in connections)
+    macs = pruning["macs"] / pruning["macs_dense"]
     return {
         "kept": pruning.get("cost_after", 1) / pruning.get("cost_before", 1),
-        "macs": pruning["macs"] / pruning["macs_dense"],
+        "macs": macs,
         "zeros": 1 - sum(one["after"] for one in connections) / weights if weights else 0.0,
-        "training_flops": pruning["training_flops"] / pruning["training_flops_dense"]
-        if pruning.get("training_flops_dense")
-        else None,
+        "training_flops": training_flops(recipe, macs, pruning),
+        "training_seconds": seconds_of(recipe),
         "variants": variants,
     }
 
@@ -89,30 +135,39 @@ def done(out: Path) -> list[dict[str, Any]]:
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Markdown: a row per method and fraction, means over seeds, with the deviation of one."""
-    yield "| method | keep | seeds | accuracy, % (report) | macs | zeros | training FLOPs | p50, ms |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| method | keep | seeds | accuracy, % (report) | macs | zeros | training FLOPs | training, s | p50, ms |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     groups = defaultdict[tuple[str, float], list[dict[str, Any]]](list)
     for row in rows:
         groups[row["method"], row["keep"]].append(row)
     for (method, keep), found in groups.items():
-        variants = [one["variants"]["baseline" if "baseline" in one["variants"] and method == "dense" else "ort-fp32"]
+        dense = method.startswith("dense")
+        variants = [one["variants"]["baseline" if "baseline" in one["variants"] and dense else "ort-fp32"]
                     for one in found]  # fmt: skip
         scores = [100 * next(value for name, value in one["accuracy"].items() if name.startswith("report:"))
                   for one in variants]  # fmt: skip
         spread = f" ± {stdev(scores):.2f}" if len(scores) > 1 else ""
-        flops = [one["training_flops"] for one in found if one["training_flops"] is not None]
+        asked = "" if dense or method in WITHOUT_FRACTION else f"{keep:g}"
         cells = (
-            *(method, f"{keep:g}", len(found), f"{mean(scores):.2f}{spread}"),
+            *(method, asked, len(found), f"{mean(scores):.2f}{spread}"),
             *(f"{mean(one[name] for one in found):.3f}" for name in ("macs", "zeros")),
-            f"{mean(flops):.3f}" if flops else "",
+            *(_mean_known(found, name, digits) for name, digits in (("training_flops", 3), ("training_seconds", 0))),
             f"{mean(one['p50_ms'] for one in variants):.3f}",
         )
         yield f"| {' | '.join(map(str, cells))} |"
 
 
+def _mean_known(rows: list[dict[str, Any]], name: str, digits: int) -> str:
+    """Empty where older rows do not say it."""
+    told = [one[name] for one in rows if one.get(name) is not None]
+    return f"{mean(told):.{digits}f}" if told else ""
+
+
 @click.command()
 @click.argument("recipe")
-@click.option("--methods", default="dense,taylor,loss", show_default=True, help=f"Of {', '.join(METHODS)}.")
+@click.option(
+    "--methods", default="dense,taylor,loss", show_default=True, help=f"Of {', '.join(METHODS)}, dense:MODEL."
+)
 @click.option("--keep", default="0.5", show_default=True, help="Fractions that stay, by commas.")
 @click.option("--epochs", default=20, show_default=True)
 @click.option("--seeds", default="0,1,2", show_default=True)
@@ -125,15 +180,15 @@ def main(recipe: str, methods: str, keep: str, epochs: int, seeds: str, out: Pat
         (method, float(fraction), int(seed))
         for seed in seeds.split(",")
         for method in methods.split(",")
-        for fraction in (("1",) if method == "dense" else keep.split(","))
+        for fraction in fractions_of(method, keep.split(","))
     ]
+    if unknown := [one for one in methods.split(",") if one not in METHODS and not one.startswith(FAMILY)]:
+        raise click.UsageError(f"unknown method {unknown[0]}: {', '.join(METHODS)}, {FAMILY}MODEL")
     for method, fraction, seed in asked:
-        if unknown := {method} - set(METHODS):
-            raise click.UsageError(f"unknown method {unknown.pop()}: {', '.join(METHODS)}")
         key = {"recipe": recipe, "method": method, "keep": fraction, "epochs": epochs, "seed": seed}
         if any(key.items() <= row.items() for row in done(out)):
             continue
-        bundle = out.parent / f"{out.stem}-{method.replace(':', '-')}-{fraction:g}-{seed}"
+        bundle = out.parent / f"{out.stem}-{re.sub(r'[:/]', '-', method)}-{fraction:g}-{seed}"
         found = key | measured(recipe_of(base, method, fraction, epochs, seed), bundle)
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a") as file:

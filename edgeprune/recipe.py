@@ -123,6 +123,15 @@ class LossPart(_Part):
     """Part of the training in which something goes; in the rest it is only trained."""
 
 
+SCHEDULED = {
+    "fine": ("every_steps", "drop", "until", "drop_by"),
+    "coarse": ("every_epochs", "drop", "regrow", "drop_by"),
+    "one-shot": ("every_epochs", "drop_by"),
+    "static": (),
+}
+"""What of `DynamicPart` a schedule has regard to; to the rest all have."""
+
+
 class DynamicPart(_Part):
     """How connections are exchanged while a network is trained."""
 
@@ -150,6 +159,8 @@ class DynamicPart(_Part):
 
 class RewardPart(_Part):
     """What an agent is paid for: weights of the terms of a network's worth."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     accuracy: Annotated[float, Field(ge=0)] = 1.0
     loss: Annotated[float, Field(ge=0)] = 0.05

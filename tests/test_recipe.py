@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from edgeprune import shipped
 from edgeprune.data.datasets import describe
 from edgeprune.errors import ConfigError
 from edgeprune.models.zoo import ZOO
-from edgeprune.recipe import Recipe, Rows, read_yaml
+from edgeprune.recipe import Recipe, Rows, read_yaml, validated
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +88,8 @@ def test_a_key_that_is_misspelt_anywhere_names_the_nearest_of_its_place(tmp_path
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(ConfigError, match=said):
         read_yaml(tmp_path / "recipe.yaml", Recipe)
+
+
+def test_an_agent_is_paid_in_numbers():
+    with pytest.raises(ConfigError, match=r"mine\.yaml: prune\.rl\.reward\.flops: input should be a finite number"):
+        validated(Recipe, {"prune": {"rl": {"reward": {"flops": math.inf}}}}, "mine.yaml")

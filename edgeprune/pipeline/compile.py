@@ -20,7 +20,7 @@ from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle
 from edgeprune.pipeline.places import remember
 from edgeprune.progress import SILENT, Progress
-from edgeprune.recipe import QUANTIZED, WHILE_TRAINING, DataPart, Recipe, kernels, made
+from edgeprune.recipe import QUANTIZED, SCHEDULED, WHILE_TRAINING, DataPart, PrunePart, Recipe, kernels, made
 from edgeprune.registry import require, unknown
 from edgeprune.results import Measured
 from edgeprune.targets.target import Target
@@ -232,8 +232,10 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
         raise ConfigError(
             "prune.loss.threshold says how far the loss may change, --keep or --sparsity what stays: give one of them"
         )
-    if part.pruner == "dynamic" and part.cost == "latency":
-        raise ConfigError("prune.cost: latency: weights that --pruner dynamic drops take the time that they took")
+    if part.pruner == "loss" and "schedule" in part.model_fields_set and part.schedule == "one-shot":
+        raise ConfigError("prune.schedule: one-shot: --pruner loss removes after every epoch: cubic or linear")
+    if part.pruner == "dynamic":
+        _check_dynamic(part)
     if part.cost == "latency" and recipe.latency_table is None:
         raise ConfigError(
             "prune.cost: latency: give --latency-table FILE, which `edgeprune bench BUNDLE --operators` writes"
@@ -266,10 +268,30 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
     if part.pruner == "rl":
         if part.rl.reward.latency and part.cost != "latency":
             raise ConfigError("prune.rl.reward.latency: nothing foretells it without `cost: latency` and a table")
+        if part.rl.policy is not None and part.rl.random:
+            raise ConfigError("prune.rl.policy decides by what it learned, prune.rl.random does not: give one of them")
         if part.rl.policy is None and not part.rl.random:
+            if part.cost == "latency" and not part.rl.reward.latency:
+                raise ConfigError(
+                    "prune.cost: latency: the agent would be paid for no millisecond: say prune.rl.reward.latency, as"
+                    " 0.4, and what flops are worth beside it, as 0"
+                )
             require("gymnasium", "stable_baselines3", extra="agent")
     if part.pruner == "taylor" and speed_only:
         raise ConfigError("--pruner taylor looks at gradients of trained weights: not with --speed-only")
+
+
+def _check_dynamic(part: PrunePart) -> None:
+    """Refuse what would change nothing."""
+    how = part.dynamic
+    if part.cost == "latency":
+        raise ConfigError("prune.cost: latency: weights that --pruner dynamic drops take the time that they took")
+    told = [*({"keep", "sparsity"} & part.model_fields_set), *({"distribution"} & how.model_fields_set)]
+    if how.pattern is not None and told:
+        raise ConfigError(f"prune.dynamic.pattern: {how.pattern} says what stays, and so does {told[0]}: leave one out")
+    used = SCHEDULED[how.schedule]
+    if idle := how.model_fields_set & {key for keys in SCHEDULED.values() for key in keys if key not in used}:
+        raise ConfigError(f"prune.dynamic.{min(idle)}: has no effect with schedule {how.schedule}: leave it out")
 
 
 def _unpruned(recipe: Recipe, splits: Splits, progress: Progress) -> Recipe:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 DENSE = "dense.safetensors"
 PRUNING = "pruning.json"
+EPOCHS = "epochs.jsonl"
+"""How the training of a stage went, a line an epoch; where one was begun again, later lines count."""
 OBSERVING = ("taylor",)
 """Pruners that look at gradients."""
 TIMED_STEPS = 4
@@ -256,6 +258,13 @@ def epoch_seconds(job: Job) -> float:
     return last.seconds * len(splits.digests["train"]) / len(some)
 
 
+def training_seconds(stage: Stage) -> float:
+    """What the epochs of a stage took together; 0 where nothing was trained."""
+    told = stage.folder / EPOCHS
+    epochs = [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()] if told.exists() else []
+    return sum({one["index"]: float(one["seconds"]) for one in epochs}.values())
+
+
 def gives_probability(job: Job, model: torch.nn.Module) -> bool:
     """Whether its answer is a single number that went through a sigmoid, so that 0.5 decides and not 0."""
     tensors = {name: torch.from_numpy(array) for name, array in job.tensors("calibrate", 2).items()}
@@ -384,10 +393,11 @@ def _fit(
     pruner: MakeSteps | None = None,
 ) -> None:
     checkpoint, samples = folder / "checkpoint", job.splits.samples("train")
-    for _ in _epochs(
-        job, model, samples, epochs=epochs, checkpoint=checkpoint, part=part, teacher=teacher, pruner=pruner
-    ):
-        pass
+    with (folder / EPOCHS).open("a", encoding="utf-8") as told:
+        for epoch in _epochs(
+            job, model, samples, epochs=epochs, checkpoint=checkpoint, part=part, teacher=teacher, pruner=pruner
+        ):
+            print(json.dumps(asdict(epoch)), file=told, flush=True)
     checkpoint.unlink(missing_ok=True)
     model.cpu()
 

@@ -4,9 +4,10 @@ Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019:
 
     I = E[(dL/dz)^2],   dL/dz = sum_s g_s w_s
 
-over the weights s that the gate multiplies, squared for each batch, and averaged over all since the last removal. The
-paper's gate stands behind a batch normalization; ours on what reads the channel. Around a ReLU both have the same
-gradient (Euler: relu(z x) = z relu(x) for z > 0), and ours is there in networks without a normalization too.
+over the weights s that the gate multiplies, squared for each batch, and averaged over all since the last removal (the
+paper goes on with 0.9 of earlier averages; here nothing from before a removal counts). The paper's gate stands behind a
+batch normalization; ours on what reads the channel. Around a ReLU both have the same gradient (Euler: relu(z x) = z
+relu(x) for z > 0), and ours is there in networks without a normalization too.
 """
 
 from __future__ import annotations

@@ -136,7 +136,6 @@ def fit(
             loss, first = training.epoch(index, shown)
             if not loss <= MOST_GROWTH * max(first, 1.0):  # nor where it is no number
                 training.back_to_good()
-                _place(model, torch.device("cpu"), torch.contiguous_format)
                 raise ModelError(
                     f"training diverged in epoch {index + 1} of {epochs} (loss {loss:.4g}), the network is as it was"
                     f" before that: lower the learning rate (it is {part.lr:g}, try {part.lr / 10:g})"
@@ -218,8 +217,9 @@ class _Training:
         return float(total) / len(self.batches.targets), first
 
     def back_to_good(self) -> None:
-        """Undo what the epoch did to the network."""
+        """Undo what the epoch did to the network, and leave it on the CPU."""
         self.model.load_state_dict(self.good)
+        _place(self.model, torch.device("cpu"), torch.contiguous_format)
 
     def _note_good(self) -> None:
         self.good.clear()

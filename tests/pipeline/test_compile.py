@@ -10,11 +10,13 @@ from edgeprune.bench import Settings
 from edgeprune.cache import StageCache
 from edgeprune.data.encoded import Stretch
 from edgeprune.errors import ConfigError, InputError, MissingError, UnknownNameError
+from edgeprune.latency_table import Entry, Key, LatencyTable, Work, write_table
 from edgeprune.pipeline.compile import compile_bundle, prepare
 from edgeprune.recipe import (
     WHILE_TRAINING,
     Budgets,
     DataPart,
+    DynamicPart,
     LossPart,
     PrunePart,
     QuantizePart,
@@ -79,6 +81,30 @@ def test_a_plan_that_is_none_is_refused_before_any_work(refused, tmp_path, text)
         (PrunePart(pruner="rl", fractions={"conv1": 1}), r"prune\.fractions: --pruner rl has no regard to them"),
         (PrunePart(pruner="rl", rl=RlPart(reward=RewardPart(latency=1))), r"prune\.rl\.reward\.latency: nothing"),
         (PrunePart(pruner="dynamic", cost="latency"), "weights that --pruner dynamic drops take the time"),
+        (
+            PrunePart(pruner="loss", schedule="one-shot"),
+            r"prune\.schedule: one-shot: --pruner loss removes after every",
+        ),
+        (
+            PrunePart(pruner="rl", rl=RlPart(random=True, policy=Path("p"))),
+            r"prune\.rl\.policy decides by what it learned",
+        ),
+        (
+            PrunePart(pruner="dynamic", keep=0.3, dynamic=DynamicPart(pattern="2:4")),
+            "2:4 says what stays, and so does keep",
+        ),
+        (
+            PrunePart(pruner="dynamic", sparsity=0.5, dynamic=DynamicPart(pattern="2:4")),
+            "2:4 says what stays, and so does sparsity",
+        ),
+        (
+            PrunePart(pruner="dynamic", dynamic=DynamicPart(pattern="2:4", distribution="uniform")),
+            "2:4 says what stays, and so does distribution",
+        ),
+        (
+            PrunePart(pruner="dynamic", dynamic=DynamicPart(every_epochs=1)),
+            r"prune\.dynamic\.every_epochs: has no effect with schedule fine: leave it out",
+        ),
         (PrunePart(schedule="linear", epochs=31), r"31 epochs of pruning do not fit into the 30"),
     ],
 )
@@ -94,6 +120,16 @@ def test_pruning_while_training_needs_a_training_and_weights_that_stay(refused, 
         refused(Recipe(prune=part, train=TrainPart(recover_epochs=0)))
     with pytest.raises(ConfigError, match=r"quantize\.epochs: weights that --pruner .* dropped would move again"):
         refused(Recipe(prune=part, quantize=QuantizePart(epochs=2)))
+
+
+def test_an_agent_that_is_bound_by_latency_is_paid_for_it_too(refused, tmp_path):
+    one = Entry(Key("ort", "Gemm", "1x2 > 1x2", "int8"), "made", 1.0, Work(4, 16, 2), 8, "2026-01-01T00:00:00+00:00")
+    write_table(LatencyTable("cpu", "none", "0", (one,)), tmp_path / "table.csv")
+    recipe = Recipe(prune=PrunePart(pruner="rl", cost="latency"), latency_table=tmp_path / "table.csv")
+    with pytest.raises(
+        ConfigError, match=r"the agent would be paid for no millisecond: say prune\.rl\.reward\.latency"
+    ):
+        refused(recipe)
 
 
 def test_a_latency_table_that_is_not_there_is_refused_before_any_work(refused):

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -50,3 +51,13 @@ def test_a_network_that_was_hardly_trained_here_is_held_against_its_training_sam
 def test_a_network_without_batch_normalization_cannot_tell(job):
     plain = job(model="lenet5", train=TrainPart(epochs=1))
     assert network.check_suited(plain, network.train(plain)) is None
+
+
+def test_what_the_epochs_of_a_stage_took_is_told_also_where_they_were_begun_again(job):
+    stage = network.train(job(model="lenet5", train=TrainPart(epochs=2)))
+    first, second = [json.loads(line) for line in (stage.folder / network.EPOCHS).read_text().splitlines()]
+    assert (first["index"], second["index"]) == (0, 1)
+    assert network.training_seconds(stage) == first["seconds"] + second["seconds"]
+    with (stage.folder / network.EPOCHS).open("a") as told:
+        print(json.dumps(second | {"seconds": 7.0}), file=told)
+    assert network.training_seconds(stage) == first["seconds"] + 7

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import pickle
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,10 +106,10 @@ def learn(
     return Learned(weights, Curve(tuple(keeper.returns), tuple(keeper.accuracies)))
 
 
-def play(environment: PruningEnvironment, policy: Policy, episodes: int) -> Curve:
-    """Let a policy act in so many episodes, and learn nothing."""
+def play(environment: PruningEnvironment, policies: Iterable[Policy]) -> Curve:
+    """Let each act in an episode, and learn nothing."""
     returns, accuracies = [], []
-    for _ in range(episodes):
+    for policy in policies:
         seen, _ = environment.reset()
         over, total, told = False, 0.0, dict[str, Any]()
         while not over:

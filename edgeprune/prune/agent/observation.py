@@ -29,6 +29,8 @@ FEATURES = (
 """Of an observation, in order; each about within 0 and 1."""
 DECADES = 8.0
 """That logarithms are divided by."""
+SEEN = 16
+"""Samples of a batch whose activations are looked at; all of them would take a tenth of the time of a training."""
 
 
 @dataclass
@@ -92,9 +94,9 @@ class Watch:
         def look(_: nn.Module, __: Any, given: Any) -> None:
             output = given[0] if isinstance(given, tuple) else given
             if self.watching and isinstance(output, Tensor) and output.requires_grad:
-                values = output.detach().float()
+                values = output.detach()[:SEEN].float()
                 self.layers[name].add("activation", values.abs().mean())
-                self.layers[name].add("silent", (values <= 0).float().mean())
+                self.layers[name].add("silent", (values <= 0).count_nonzero() / values.numel())
 
         return look
 

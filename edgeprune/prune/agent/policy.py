@@ -118,6 +118,6 @@ def load(folder: Path) -> LearnedPolicy:
         kind = (described["schema"], tuple(described["features"]), tuple(described["hidden"]))
         if kind != (SCHEMA, FEATURES, HIDDEN):
             raise CorruptError(f"{folder}: the policy observes other things than this version does: learn it again")
-        return LearnedPolicy(load_file(folder / WEIGHTS), described["architecture"], described["learned"])
+        return LearnedPolicy(load_file(folder / WEIGHTS), dict(described["architecture"]), described["learned"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CorruptError(f"{folder}: the policy is damaged ({type(error).__name__}): learn it again") from error

@@ -1,7 +1,8 @@
 """Dynamic sparse training (RigL): the weakest connections are dropped, and others grown where the gradient is largest.
 
-Evci et al., "Rigging the Lottery: Making All Tickets Winners", ICML 2020, written from the paper. Masks that never
-change and magnitude pruning at once are the same training with other `Updates`.
+Evci et al., "Rigging the Lottery: Making All Tickets Winners", ICML 2020, written from the paper. There a step that
+exchanges connections changes no weight (algorithm 1); here the optimizer has stepped before, as in every other step.
+Masks that never change and magnitude pruning at once are the same training with other `Updates`.
 """
 
 from __future__ import annotations

@@ -65,10 +65,19 @@ def test_an_agent_that_is_paid_for_nothing_but_operations_learns_to_remove_neuro
     found = learned(env, 20)
     env.reset()
     policy = LearnedPolicy(found.weights, env.walk.architecture)
-    best = play(env, policy, 2)
-    random = play(env, RandomPolicy(0), 5)
+    best = play(env, [policy] * 2)
+    random = play(env, map(RandomPolicy, range(5)))
     assert min(best.returns) > np.mean(random.returns)
     assert np.mean(found.curve.returns[-5:]) > np.mean(found.curve.returns[:5])
+
+
+def test_random_policies_act_otherwise_in_each_episode(short):
+    """Of one training: what differs is what they did."""
+    env = PruningEnvironment(
+        lambda _, make: short.begin(0, make), short.make_walk, lambda _: Judged(0.0, 0.0), Reward(), epochs=3
+    )
+    assert len(set(play(env, map(RandomPolicy, range(4))).returns)) > 1
+    assert len(set(play(env, [RandomPolicy(0)] * 4).returns)) == 1
 
 
 def test_no_episodes_are_refused(short):

@@ -57,6 +57,9 @@ def test_what_is_missing_damaged_or_of_another_kind_is_told(policy, tmp_path):
     (tmp_path / "policy.json").write_text(text.replace("position", "mood"))
     with pytest.raises(CorruptError, match="observes other things"):
         load(tmp_path)
+    (tmp_path / "policy.json").write_text(json.dumps(json.loads(text) | {"architecture": [32, 64]}))
+    with pytest.raises(CorruptError, match="the policy is damaged"):
+        load(tmp_path)
     (tmp_path / "policy.json").write_text(text)
     (tmp_path / "policy.safetensors").write_bytes((tmp_path / "policy.safetensors").read_bytes()[:100])
     with pytest.raises(CorruptError, match="the policy is damaged"):

@@ -7,6 +7,7 @@ import torch
 from edgeprune.errors import ConfigError
 from edgeprune.prune.agent.observation import FEATURES
 from edgeprune.prune.agent.walk import Action
+from edgeprune.prune.cost import Price
 from edgeprune.prune.taylor import Taylor
 
 STEPS_PER_EPOCH = 3
@@ -95,6 +96,22 @@ def test_a_layer_never_loses_its_last_neurons_or_connections_and_no_more_than_th
     for _ in range(20):
         walk.apply(named(walk, "conv2"), Action.NEURONS)
     assert 0.7 < walk.left.flops <= 0.9
+
+
+def test_latency_is_what_prices_say_and_bounds_what_may_go(short, begun):
+    """Here half of the time goes with the channels of conv1, and none with those of any other layer."""
+    price = Price("conv1", (("conv1", "out"),), lambda lost: 1.0 + (32 - lost[0]) / 32)
+    model, optimizer, walk = begun(k=0.25, cost="latency", prices=[price], keep=0.8)
+    short.train(model, optimizer, STEPS_PER_EPOCH, walk.step)
+    walk.apply(named(walk, "conv2"), Action.NEURONS)
+    assert walk.left.latency == 1
+    assert walk.left.flops < 1
+    for _ in range(4):
+        walk.apply(named(walk, "conv1"), Action.NEURONS)
+    assert walk.left.latency == (1 + 0.5) / 2  # the second took it below what must stay
+    assert seen(walk, named(walk, "conv1"))["cost_left"] == walk.left.latency
+    _, _, untimed = begun()
+    assert untimed.left.latency == untimed.left.flops
 
 
 def test_what_cannot_be_is_refused(begun):
