@@ -103,9 +103,9 @@ def points(bundles: Sequence[Bundle], variant: str, split: str, settings: Settin
         raise DataError(f"judged by {', '.join(str(len(one)) for one in marks)} samples: only like can be compared")
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         root = Path(folder) / "all"
-        copied = [copied(bundle, bundle.variant(variant), root, f"n{i}") for i, bundle in enumerate(bundles)]
+        placed = [copied(bundle, bundle.variant(variant), root, f"n{i}") for i, bundle in enumerate(bundles)]
         core = {field.name: getattr(bundles[0].core, field.name) for field in fields(Core) if field.name != "sha256"}
-        together = seal(root, core | {"baseline": copied[0], "variants": tuple(copied[1:])})
+        together = seal(root, core | {"baseline": placed[0], "variants": tuple(placed[1:])})
         target = read_yaml(bundles[0].root / "target.yaml", Target)
         inputs = sample_inputs(bundles[0], None)
         first, others = measure(together, target, [inputs], settings, transport=LocalTransport())

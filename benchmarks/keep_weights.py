@@ -2,11 +2,15 @@
 
 edgeprune train --recipe lstm-sst2 --out build/lstm-sst2.safetensors
 python benchmarks/keep_weights.py build/lstm-sst2.safetensors --recipe lstm-sst2 --scored "top1 83.0 % (validation)"
+
+Of a pruned network it is the folder that `edgeprune prune` wrote, or a bundle: what was cut is kept beside the weights,
+and `edgeprune export --pruned FOLDER` takes both.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import click
@@ -35,15 +39,24 @@ Floats are stored in 16 bits; the numbers in the tables are those of these very 
 def main(weights: Path, recipe: str, scored: str) -> None:
     """Store WEIGHTS under bench_results/weights/ and list them in its README."""
     job = read_yaml(find("recipes", recipe), Recipe)
-    kept = FOLDER / f"{recipe}.safetensors"
+    if pruned := weights.is_dir():
+        kept, command = FOLDER / recipe / "pruned.safetensors", f"edgeprune prune --recipe {recipe} --out {recipe}"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(weights / "architecture.json", kept.with_name("architecture.json"))
+        weights /= kept.name
+    else:
+        kept, command = (
+            FOLDER / f"{recipe}.safetensors",
+            f"edgeprune train --recipe {recipe} --out {recipe}.safetensors",
+        )
     FOLDER.mkdir(parents=True, exist_ok=True)
     arrays = load_file(weights)
     save_file({name: x.astype(np.float16) if x.dtype == np.float32 else x for name, x in arrays.items()}, kept)
     readme = FOLDER / "README.md"
     lines = readme.read_text(encoding="utf-8").splitlines() if readme.is_file() else []
     rows = {found[1]: line for line in lines if (found := re.match(r"\| `([^`]+)`", line))}
-    command = f"edgeprune train --recipe {recipe} --out {recipe}.safetensors"
-    rows[kept.name] = f"| `{kept.name}` | {job.seed} | `{command}` | {scored} | `{sha256_of(kept)}` |"
+    name = recipe if pruned else kept.name
+    rows[name] = f"| `{name}` | {job.seed} | `{command}` | {scored} | `{sha256_of(kept)}` |"
     readme.write_text(HEADING + "\n".join(rows[name] for name in sorted(rows)) + "\n", encoding="utf-8")
 
 

@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 
 from edgeprune.errors import CorruptError, ModelError, OutputError
 from edgeprune.models.pretrained import PREFIX
-from edgeprune.models.zoo import build, is_file, is_local, load_weights, specs_of
+from edgeprune.models.zoo import ZOO, build, is_file, is_local, load_weights, specs_of
 from edgeprune.prune.attention import count_heads
 from edgeprune.prune.optimizer_state import carry, drop
 from edgeprune.prune.sides import Axis, directions, side, width
@@ -146,11 +146,14 @@ def reload(folder: Path, factory: str | None = None) -> nn.Module:
     A folder may come from anywhere, so the file of a `file.py:factory` is never taken from it: say it in `factory`.
     So say the folder of a `hf:<folder>`.
 
-    Raises CorruptError where the folder is damaged, ModelError where a needed `factory` is not given.
+    Raises CorruptError where the folder is damaged, ModelError where a needed `factory` is not given, or is another
+    name of the zoo.
     """
     stored, arguments, log = _read(folder)
     if is_file(stored) and factory is None:
         raise ModelError(f"{folder}: made by {stored}, which is code of yours: say where that file is (factory=)")
+    if factory in ZOO and stored in ZOO and factory != stored:
+        raise ModelError(f"{folder}: was made of {stored}, not of {factory}: say {stored}")
     model = build(factory or stored, arguments)
     replay(model, log)
     load_weights(model, folder / WEIGHTS)

@@ -69,6 +69,8 @@ def test_a_cut_network_is_saved_and_reloaded_without_its_code(tmp_path):
     assert read_log(tmp_path) == log
     x = torch.randn(2, 1, 8, 8)
     torch.testing.assert_close(reload(tmp_path)(x), model(x), rtol=0, atol=0)
+    with pytest.raises(ModelError, match="was made of cnn, not of lenet5: say cnn"):
+        reload(tmp_path, "lenet5")
 
 
 def test_a_factory_file_is_never_taken_from_the_folder(tmp_path):
