@@ -15,12 +15,26 @@ from edgeprune.scenario import SCENARIOS
 if TYPE_CHECKING:
     from edgeprune.bundle import Bundle
 
+IDLE = {
+    "--scenario": (
+        ("--noise-floor", "--operators", "--compare", "--resume", "--metric", "--fail-if-slower"),
+        "lets LoadGen ask, and judges no answers",
+    ),
+    "--noise-floor": (
+        ("--operators", "--compare", "--resume", "--metric", "--fail-if-slower", "--out"),
+        "compares a bundle with itself",
+    ),
+    "--operators": (("--compare", "--resume", "--metric", "--data", "--fail-if-slower"), "times operators alone"),
+    "--compare": (("--resume", "--metric", "--out"), "judges no answers, and keeps no results"),
+}
+"""Of each kind of measurement the options that would change nothing, and why."""
+
 
 @click.command()
 @click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...", type=click.Path(path_type=Path))
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Timed per variant and restart.")
 @click.option("--restarts", type=click.IntRange(min=1), help="Processes per variant.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("bench_results"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), show_default="bench_results")
 @click.option("--data", metavar="DIR", help="Where the data of the bundles are, if not where they were.")
 @click.option("--metric", metavar="FILE.py:FN", help="Where the metric is, if not where it was.")
 @click.option("--scenario", type=OneOf("scenario", SCENARIOS), help="Let LoadGen ask: one of MLPerf's scenarios.")
@@ -37,7 +51,7 @@ def bench(
     bundles: tuple[Path, ...],
     seconds: float | None,
     restarts: int | None,
-    out: Path,
+    out: Path | None,
     data: str | None,
     metric: str | None,
     scenario: str | None,
@@ -70,17 +84,15 @@ def bench(
     the times of all bundles that were measured so in one environment, and foretells what others take.
     """
     loads: dict[str, object] = {"--qps": qps, "--deadline-ms": deadline_ms, "--batch": batch}
-    modes = {"--compare": compare, "--noise-floor": noise_floor, "--operators": operators, "--resume": resume}
-    _refuse_idle(scenario, loads, modes | {"--metric": metric})
-    if noise_floor and (given := [name for name, on in modes.items() if on and name != "--noise-floor"]):
-        raise click.UsageError(f"{given[0]} has no effect with --noise-floor, which compares a bundle with itself")
+    others: dict[str, object] = {"--scenario": scenario, "--noise-floor": noise_floor, "--operators": operators}
+    others |= {"--compare": compare, "--fail-if-slower": fail_if_slower, "--resume": resume}
+    others |= {"--metric": metric, "--data": data, "--out": out}
+    _refuse_idle(scenario, loads, others)
+    out = out or Path("bench_results")
     if scenario is not None:
         _scenario(bundles, scenario, seconds, restarts, (qps, deadline_ms, batch), out, data, output)
         return
     if operators:
-        idle = {"--data": data, "--metric": metric, "--compare": compare, "--fail-if-slower": fail_if_slower}
-        if given := [name for name, value in (idle | {"--resume": resume}).items() if value not in (None, False)]:
-            raise click.UsageError(f"{given[0]} has no effect with --operators, which times operators alone")
         _operators(bundles, seconds, restarts, out, output)
         return
     if noise_floor:
@@ -89,8 +101,6 @@ def bench(
     if fail_if_slower is not None and not math.isfinite(fail_if_slower):
         raise click.UsageError(f"--fail-if-slower {fail_if_slower:g} never fails: give a percentage")
     if compare:
-        if metric is not None:
-            raise click.UsageError("--metric has no effect with --compare, which judges no answers")
         _compare(bundles, seconds, restarts, fail_if_slower, data, output)
         return
     if fail_if_slower is not None:
@@ -139,10 +149,10 @@ def _refuse_idle(scenario: str | None, loads: Mapping[str, object], others: Mapp
             raise click.UsageError(
                 f"{name} has no effect with{f' --scenario {scenario}' if scenario else 'out --scenario'}"
             )
-    if scenario is not None and (given := [name for name, value in others.items() if value]):
-        raise click.UsageError(
-            f"{given[0]} has no effect with --scenario, which lets LoadGen ask, and judges no answers"
-        )
+    given = [name for name, value in others.items() if value not in (None, False)]
+    for mode, (idle, why) in IDLE.items():
+        if mode in given and (first := [name for name in given if name in idle]):
+            raise click.UsageError(f"{first[0]} has no effect with {mode}, which {why}")
 
 
 def _scenario(

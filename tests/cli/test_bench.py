@@ -19,13 +19,19 @@ from edgeprune.results import read_measured
         (["--compare", "{bundle}", "--metric", "score.py:fn"], "--metric has no effect with --compare"),
         (["--operators", "--metric", "score.py:fn"], "--metric has no effect with --operators"),
         (["--operators", "--resume"], "--resume has no effect with --operators"),
+        (["--compare", "{bundle}", "--out", "kept"], "--out has no effect with --compare"),
+        (["--compare", "{bundle}", "--resume"], "--resume has no effect with --compare"),
+        (["--noise-floor", "--fail-if-slower", "3"], "--fail-if-slower has no effect with --noise-floor"),
         (["--compare", "{bundle}", "--data", "photos"], "--data photos: {bundle} was made with digits"),
     ],
 )
-def test_an_option_that_says_where_nothing_is_looked_for_is_refused_in_one_line(bundles, tmp_path, options, said):
+def test_an_option_that_says_where_nothing_is_looked_for_is_refused_in_one_line(
+    bundles, tmp_path, monkeypatch, options, said
+):
+    monkeypatch.chdir(tmp_path)
     bundle = str(bundles["cpu"])
     given = [one.format(bundle=bundle) for one in options]
-    shown = CliRunner().invoke(main, ["bench", bundle, "--out", str(tmp_path), *given])
+    shown = CliRunner().invoke(main, ["bench", bundle, *given])
     assert shown.exit_code == 2
     assert said.format(bundle=bundle) in " ".join(shown.stderr.split())
 
@@ -45,8 +51,9 @@ def test_an_option_that_says_where_nothing_is_looked_for_is_refused_in_one_line(
         (["--scenario", "offline", "--resume"], 2, "--resume has no effect with --scenario"),
     ],
 )
-def test_a_load_that_cannot_be_made_is_refused_in_one_line(bundles, tmp_path, options, code, said):
-    shown = CliRunner().invoke(main, ["bench", str(bundles["cpu"]), "--out", str(tmp_path), *options])
+def test_a_load_that_cannot_be_made_is_refused_in_one_line(bundles, tmp_path, monkeypatch, options, code, said):
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(main, ["bench", str(bundles["cpu"]), *options])
     assert shown.exit_code == code
     assert said in " ".join(shown.stderr.split())
     assert not list(tmp_path.iterdir())
