@@ -240,6 +240,9 @@ def _check_pruning(recipe: Recipe, speed_only: bool) -> None:
         raise ConfigError(
             "prune.cost: latency: give --latency-table FILE, which `edgeprune bench BUNDLE --operators` writes"
         )
+    idle = {"epochs", "removals"} & part.model_fields_set
+    if idle and "schedule" not in part.model_fields_set and part.pruner not in WHILE_TRAINING:
+        raise ConfigError(f"prune.{min(idle)}: all goes at once: say prune.schedule, linear or cubic, or leave it out")
     epochs = recipe.train.after_pruning
     gradual = part.schedule != "one-shot" and part.pruner not in WHILE_TRAINING
     if gradual and part.epochs > epochs and not speed_only:

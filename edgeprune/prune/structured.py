@@ -275,6 +275,10 @@ class StructuredPruner:
         if bill.total > self.keep * self._before:
             reached = math.ceil(bill.total / self._before * 1000) / 1000
             how = "by removing whole blocks" if self.remove == "blocks" else f"in multiples of {self.align} channels"
+            if self.cost == "weights":
+                raise OutOfReachError(
+                    f"sparsity {1 - self.keep:g} cannot be reached {how}: {1 - reached:g} can: remove less"
+                )
             raise OutOfReachError(
                 f"keep {self.keep:g} cannot be reached {how}: {reached:g} of the {WORDS.get(self.cost, self.cost)} can:"
                 " keep more"

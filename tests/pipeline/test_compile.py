@@ -105,6 +105,7 @@ def test_a_plan_that_is_none_is_refused_before_any_work(refused, tmp_path, text)
             PrunePart(pruner="dynamic", dynamic=DynamicPart(every_epochs=1)),
             r"prune\.dynamic\.every_epochs: has no effect with schedule fine: leave it out",
         ),
+        (PrunePart(removals=20), r"prune\.removals: all goes at once: say prune\.schedule"),
         (PrunePart(schedule="linear", epochs=31), r"31 epochs of pruning do not fit into the 30"),
     ],
 )

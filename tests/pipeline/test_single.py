@@ -171,7 +171,10 @@ class Heard(Silent):
     [
         ({"keep": 0.001}, r"keep 0\.001 cannot be reached in multiples of 1 channels: 0\.003 of the"),
         ({"schedule": "cubic", "keep": 0.001}, "keep 0.001 cannot be reached"),
-        ({"sparsity": 0.9999}, "of the weights can"),
+        (
+            {"sparsity": 0.9999},
+            r"sparsity 0\.9999 cannot be reached in multiples of 1 channels: 0\.99\d* can: remove less",
+        ),
         ({"remove": "blocks"}, "cannot be reached by removing whole blocks: 1 of the multiply-accumulates can"),
         ({"fractions": {"conv9": 0.5}}, "unknown layer 'conv9': did you mean 'conv2'"),
         ({"fractions": {"dense2": 0.5}}, r"dense2: must stay whole \(it is the output\)"),
