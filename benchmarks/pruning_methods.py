@@ -60,7 +60,7 @@ def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) ->
         train = {"epochs": epochs // 2, "recover_epochs": epochs - epochs // 2}
         prune = PrunePart(pruner=method, keep=keep, **shape)
     else:
-        train = {"epochs": epochs, "recover_epochs": epochs, "recover_lr": None}
+        train = {"epochs": epochs, "recover_epochs": epochs, "recover_lr": None, "recover_augment": None}
         how = IN_TRAINING[method]
         own = base.prune.model_dump(include={how["pruner"]}, exclude_unset=True).get(how["pruner"], {})
         changed = how.get(how["pruner"])

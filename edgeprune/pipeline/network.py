@@ -176,7 +176,7 @@ def check_pruning(job: Job) -> None:
 def tune(job: Job, weights: Stage, quantization: Quantization, precision: str) -> Stage:
     """The network, trained on with the rounding in place that a quantized variant does."""
     recipe = job.recipe
-    part = recipe.train.model_copy(update={"lr": recipe.quantize.lr, "warmup": 0.0})
+    part = _recovery(job).model_copy(update={"lr": recipe.quantize.lr, "warmup": 0.0})
     inputs = {
         "weights": weights,
         "model": quantization.exported,
@@ -330,7 +330,10 @@ def _is_pruned_in_training(job: Job) -> bool:
 def _recovery(job: Job) -> TrainPart:
     """How a pruned network is trained on."""
     part = job.recipe.train
-    return part.model_copy(update={"epochs": pruners.epochs_of(job), "lr": part.recover_lr or part.lr})
+    augment = part.augment if part.recover_augment is None else part.recover_augment
+    return part.model_copy(
+        update={"epochs": pruners.epochs_of(job), "lr": part.recover_lr or part.lr, "augment": augment}
+    )
 
 
 def _of_dense(part: TrainPart) -> dict[str, Any]:

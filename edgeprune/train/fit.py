@@ -27,14 +27,14 @@ from edgeprune.judge import CLASSIFICATION
 from edgeprune.models.calling import inputs_of, run
 from edgeprune.progress import SILENT, Progress, Task
 from edgeprune.recipe import TrainPart
-from edgeprune.train.batches import Batches, TensorBatches, device_for, load_batches
+from edgeprune.train.batches import Batches, ImageBatches, TensorBatches, device_for, load_batches
 from edgeprune.train.compiled import Compiled
 from edgeprune.train.distill import distillation
 from edgeprune.train.loss import check_trainable, loss_of
 from edgeprune.whole_file import write_whole
 
 NOTE_EVERY = 16  # batches; reading the loss makes an accelerator wait
-RECOVERY = ("recover_epochs", "recover_lr", "distill", "temperature")
+RECOVERY = ("recover_epochs", "recover_lr", "recover_augment", "distill", "temperature")
 """What of the settings says nothing of a training but that of a pruned network."""
 MOST_GROWTH = 100.0
 """Of the loss within one epoch, from its first batch, or from 1: beyond that the training diverges."""
@@ -105,7 +105,7 @@ def fit(
     device = device_for(part.device)
     inputs = inputs_of(model, preprocess.specs)
     _place(model, device, torch.channels_last)  # a third faster than channels first, on CPUs too
-    batches = load_batches(samples, preprocess, inputs, device, task=task, augmented=part.augment)
+    batches = load_batches(samples, preprocess, inputs, device, task=task, augmented=part.augment > 0)
     if isinstance(batches, TensorBatches) and not _reads_no_padding(model, batches):
         batches = replace(batches, lengths=None)
     if recurrent := part.precision == "bf16" and any(isinstance(one, nn.RNNBase) for one in model.modules()):
@@ -201,9 +201,10 @@ class _Training:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), deterministic:
             torch.manual_seed(source)  # for dropout
             # Near-equal batches: a last one of a single sample would break batch normalization.
+            batches = self._seen(index)
             for step, rows in enumerate(order.tensor_split(self.steps)):
                 self._learning_rate((index * self.steps + step) / (self.epochs * self.steps))
-                loss = self._step(rows, generator)
+                loss = self._step(batches.take(rows, generator), self.batches.targets[rows])
                 total += loss * len(rows)
                 note = ""
                 if step % NOTE_EVERY == 0:
@@ -225,8 +226,13 @@ class _Training:
         self.good.clear()
         self.good.update({name: one.detach().clone() for name, one in self.model.state_dict().items()})
 
-    def _step(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        inputs, targets = self.batches.take(rows, generator), self.batches.targets[rows]
+    def _seen(self, index: int) -> Batches:
+        """What an epoch sees; the last ones may see images as they are."""
+        if isinstance(self.batches, ImageBatches) and index >= self.part.augment * self.epochs:
+            return replace(self.batches, augmented=False)
+        return self.batches
+
+    def _step(self, inputs: dict[str, Tensor], targets: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(targets.device.type, torch.bfloat16, enabled=self.part.precision == "bf16"):
             outputs = run(self.compiled.module if self.compiled else self.model, inputs)

@@ -43,6 +43,16 @@ def test_stage_after_stage_gives_what_compile_gives(job, tmp_path):
     assert lowered.files[0].read_bytes() == quantized.read_bytes()
 
 
+def test_a_pruned_network_may_see_images_as_they_are_where_the_dense_one_did_not(job, tmp_path):
+    weights, found = tmp_path / "w.safetensors", {}
+    single.train(job(train=SHORT, prune=WHOLE), weights)
+    for augment, again in ((False, None), (True, None), (True, False), (False, True)):
+        part = TrainPart(epochs=2, recover_epochs=1, augment=augment, recover_augment=again)
+        single.prune(job(train=part, weights=weights), out := tmp_path / f"{augment}-{again}")
+        found[augment, again] = (out / "pruned.safetensors").read_bytes()
+    assert found[True, False] == found[False, None] != found[True, None] == found[False, True]
+
+
 def test_a_file_for_a_board_comes_with_its_build_as_data(job, onnx_file, tmp_path):
     graph = onnx_file(
         "(float[n, 1, 8, 8] x) => (float[n, 10] y) <float[64, 10] w = {"

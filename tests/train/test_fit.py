@@ -71,6 +71,16 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
+def test_of_a_fraction_of_the_epochs_images_are_augmented_and_then_seen_as_they_are():
+    none, zero, half, one, everywhere = (
+        [epoch.loss for epoch in fit(network(), FEW, PREPROCESS, TrainPart(augment=augment), epochs=4, seed=3)]
+        for augment in (False, 0.0, 0.5, 1.0, True)
+    )
+    assert zero == none != everywhere == one
+    assert half[:2] == everywhere[:2] != none[:2]
+    assert half[2] != everywhere[2]
+
+
 def test_digits_are_learnt_in_seconds():
     torch.manual_seed(0)
     model = build("cnn", {"input_shape": (1, 8, 8), "classes": 10})
