@@ -85,7 +85,7 @@ class TrainPart(_Part):
     """Epochs after pruning; None: as many as `epochs`."""
     recover_lr: Annotated[float, Field(gt=0)] | None = None
     """Of that training; None: `lr`."""
-    recover_augment: bool | Annotated[float, Field(ge=0, le=1)] | None = None
+    recover_augment: Annotated[float, Field(ge=0, le=1)] | None = None
     """Of that training; None: `augment`. A small network gains where the last epochs see images as they are."""
     distill: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share that the unpruned network's answers have in the loss of that training; the right answers have the rest."""
@@ -99,9 +99,9 @@ class TrainPart(_Part):
     """Fraction of all steps over which the learning rate rises from 0."""
     clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of a step's gradient; None: as it is."""
-    augment: bool | Annotated[float, Field(ge=0, le=1)] = False
-    """Pad by 4 pixels, crop at random, flip left-right: for natural images, not for digits. A fraction: in so many of
-    the epochs, the first ones.
+    augment: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Pad by 4 pixels, crop at random, flip left-right: for natural images, not for digits. True, or the fraction of
+    the epochs, the first ones, in which it is done.
     """
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False

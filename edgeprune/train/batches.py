@@ -110,7 +110,9 @@ def load_batches(
         images = torch.from_numpy(np.array(samples.columns[IMAGE])).to(device)
         return ImageBatches(images, answers, preprocess, inputs[0].name, augmented)
     if augmented:
-        raise ConfigError("train.augment: pads, crops and mirrors images, these data are none: leave it out")
+        raise ConfigError(
+            "train.augment: pads, crops and mirrors images, these data are none: leave it and recover_augment out"
+        )
     given = preprocess(samples.columns)
     tensors = {name: torch.from_numpy(array).to(device) for name, array in feeds(inputs, given).items()}
     lengths = None
