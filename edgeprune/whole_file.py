@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,8 +16,11 @@ def whole(path: Path) -> Iterator[Path]:
     """A place beside a file to write it at, which takes the file's own at the end of the block; a failure removes it.
 
     It is this process's own: where two write one file at once, that of the last one stays, whole. What stops the
-    writing, such as an OSError of a full disk, is raised as it is.
+    writing, such as an OSError of a full disk, is raised as it is. A device or a pipe is never replaced by a file, not
+    even where root may do that: FileExistsError.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "it is a device or a pipe", str(path))
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield partial

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import resource
 
 import pytest
@@ -30,6 +31,14 @@ def test_what_fails_leaves_what_was_there_and_nothing_else(tmp_path, error):
         fail()
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"before"
+
+
+def test_a_device_or_a_pipe_is_never_replaced(tmp_path):
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(OutputError, match=r"pipe: cannot be written \(it is a device or a pipe\): choose another"):
+        write_whole(pipe, b"one", "choose another")
+    assert pipe.is_fifo()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_a_disk_that_is_full_is_told_in_one_line_with_what_to_do(tmp_path):
