@@ -6,6 +6,7 @@
 One variant of every bundle takes turns with the first of the line in one run. Between two points of the line lies what
 a mixture of them would answer in the mean, at the latency that they would take in the mean; before its fastest point
 and behind its slowest, those alone. All are judged by the same samples, so that a distance to the line is paired.
+Several seeds of one network, `build/seed0,build/seed1`, stand beside it with their mean as well.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +98,22 @@ def standing(point: Point, line: Sequence[Point]) -> Standing:
     )
 
 
-def points(bundles: Sequence[Bundle], variant: str, split: str, settings: Settings, console: Console) -> list[Point]:
-    """What is found out of each, in one run."""
-    marks = [_marks(bundle, variant, split) for bundle in bundles]
+def mean_point(seeds: Sequence[Point]) -> Point:
+    """What is to be expected of a network that was trained with several seeds."""
+    return Point(
+        f"mean of {len(seeds)}",
+        tuple(float(np.mean(restart)) for restart in zip(*(one.relative for one in seeds), strict=True)),
+        np.mean([one.marks for one in seeds], axis=0),
+        float(np.mean([one.milliseconds for one in seeds])),
+        round(np.mean([one.bytes for one in seeds])),
+    )
+
+
+def points(
+    bundles: Sequence[Bundle], variant: str, splits: Sequence[str], settings: Settings, console: Console
+) -> list[Point]:
+    """What is found out of each, in one run, judged by the samples of all the splits."""
+    marks = [np.concatenate([_marks(bundle, variant, split) for split in splits]) for bundle in bundles]
     if len({len(one) for one in marks}) > 1:
         raise DataError(f"judged by {', '.join(str(len(one)) for one in marks)} samples: only like can be compared")
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
@@ -158,28 +173,32 @@ def _in_points(one: Interval) -> str:
 
 
 @click.command()
-@click.argument("candidates", nargs=-1, required=True, metavar="BUNDLE...", type=click.Path(path_type=Path))
+@click.argument("candidates", nargs=-1, required=True, metavar="BUNDLE[,BUNDLE]...")
 @click.option(
     "--line", required=True, metavar="BUNDLE,...", help="Those that make the line; compared with is the first."
 )
 @click.option("--variant", default="openvino-int8", show_default=True, help="That is measured of each.")
-@click.option("--split", default="report", show_default=True)
+@click.option("--splits", default="report", show_default=True, help="That judge, as one: `report,test`.")
 @click.option("--restarts", default=12, show_default=True)
 @click.option("--seconds", default=1.0, show_default=True, help="Per network and restart.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json")
 def main(
-    candidates: tuple[Path, ...], line: str, variant: str, split: str, restarts: int, seconds: float, out: Path | None
+    candidates: tuple[str, ...], line: str, variant: str, splits: str, restarts: int, seconds: float, out: Path | None
 ) -> None:
     """Measure BUNDLEs and a line, and say which lie above it."""
     console = Console(width=120)
-    roots = [*map(Path, line.split(",")), *candidates]
+    roots = [group.split(",") for group in (line, *candidates)]
     settings = Settings(restarts=restarts, seconds=seconds, energy_s=0, judged=False)
-    found = points([open_bundle(root) for root in roots], variant, split, settings, console)
-    on_line = len(roots) - len(candidates)
+    bundles = [open_bundle(Path(root)) for group in roots for root in group]
+    found = points(bundles, variant, splits.split(","), settings, console)
+    on_line = len(roots[0])
+    for begin, end in pairwise(accumulate(map(len, roots))):  # behind the line
+        if end - begin > 1:
+            found.append(mean_point(found[begin:end]))
     standings = [standing(one, found[:on_line]) for one in found]
     console.print(table(standings, on_line))
     if out is not None:
-        record: dict[str, Any] = {"variant": variant, "split": split, "restarts": restarts, "line": line.count(",") + 1}
+        record: dict[str, Any] = {"variant": variant, "splits": splits, "restarts": restarts, "line": on_line}
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(record | {"networks": [asdict(one) for one in standings]}, indent=1) + "\n")
 

@@ -257,7 +257,7 @@ def _measure_here(
                     one.warnings.append(f"{restart} of {settings.restarts} restarts: {settings.limit_s:g} s are over")
                 break
             with ExitStack() as stack:
-                running = _start(site, found, stack)
+                running = _start(site, found, random, stack)
                 if restart == 0:
                     environment = _environment(running[0][1], site.threads)
                 for _ in range(settings.turns):
@@ -284,12 +284,17 @@ def _heat(before: Environment, after: Environment) -> Iterator[str]:
         yield f"the clock went from {before.clock_mhz:.0f} to {after.clock_mhz:.0f} MHz meanwhile"
 
 
-def _start(site: _Site, found: Sequence[_Found], stack: ExitStack) -> list[tuple[_Found, Client]]:
-    """A worker for every variant that has not given up, warm where it can be opened."""
+def _start(
+    site: _Site, found: Sequence[_Found], random: np.random.Generator, stack: ExitStack
+) -> list[tuple[_Found, Client]]:
+    """A worker for every variant that has not given up, warm where it can be opened.
+
+    They are opened in an order of chance, for the first may get other memory than the last.
+    """
     clients = [(one, stack.enter_context(site.client(one.variant.name))) for one in found if not one.unmeasured]
     _each(clients, lambda one, client: client.send("prepare", backend=one.variant.backend))
     _each(clients, lambda _, client: client.receive())
-    _each(clients, partial(_warm, site))
+    _each([clients[i] for i in random.permutation(len(clients))], partial(_warm, site))
     return clients
 
 

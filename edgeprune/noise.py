@@ -14,8 +14,10 @@ from edgeprune.whole_file import write_whole
 SCHEMA = 1
 MOST = 40
 """Newest controls that count: a machine is not for ever what it was on its worst day."""
-LEAST = 3
-"""Controls that make a floor."""
+ENOUGH = 19
+"""Controls that make a floor: another like them is beyond the farthest of n with a chance of 1 in n + 1."""
+ASSUMED = 0.01
+"""The least that a floor is of fewer, as a share."""
 SHARE = 0.95
 """Of the controls that lie below the floor; of few, all do."""
 
@@ -30,11 +32,17 @@ class Noise:
     """The newest last."""
 
     @property
-    def floor(self) -> float | None:
-        """The share of a latency below which no difference is told; None where there are too few controls."""
-        if len(self.controls) < LEAST:
-            return None
-        return float(np.quantile([distance(ratio) for ratio in self.controls], SHARE, method="higher"))
+    def known(self) -> bool:
+        """Whether the controls are enough for the floor to rest on them alone."""
+        return len(self.controls) >= ENOUGH
+
+    @property
+    def floor(self) -> float:
+        """The share of a latency below which no difference is told."""
+        distances = [distance(ratio) for ratio in self.controls]
+        if not self.known:
+            return max(ASSUMED, *distances, 0.0)
+        return float(np.quantile(distances, SHARE, method="higher"))
 
     def with_controls(self, *ratios: float) -> Noise:
         """The same after more comparisons."""

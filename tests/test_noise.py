@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgeprune.errors import OutputError
-from edgeprune.noise import MOST, Noise, distance, noise_file, read_noise, write_noise
+from edgeprune.noise import ASSUMED, ENOUGH, MOST, Noise, distance, noise_file, read_noise, write_noise
 
 
 def test_a_ratio_and_its_inverse_are_equally_far_from_one():
@@ -13,10 +13,23 @@ def test_a_ratio_and_its_inverse_are_equally_far_from_one():
     assert distance(1.0) == 0
 
 
-def test_of_few_controls_the_farthest_is_the_floor_and_of_two_there_is_none():
-    few = Noise("here").with_controls(1.01, 0.98)
-    assert few.floor is None
-    assert few.with_controls(1.0).floor == pytest.approx(1 / 0.98 - 1)
+def test_of_few_controls_the_farthest_is_the_floor_and_less_than_what_is_assumed_it_is_not():
+    few = Noise("here").with_controls(1.001, 0.999)
+    assert Noise("here").floor == few.floor == ASSUMED
+    assert not few.known
+    assert few.with_controls(0.98).floor == pytest.approx(1 / 0.98 - 1)
+
+
+def test_of_enough_controls_nothing_is_assumed():
+    enough = Noise("here").with_controls(*[1.001] * (ENOUGH - 1), 0.998)
+    assert enough.known
+    assert enough.floor == pytest.approx(1 / 0.998 - 1)
+
+
+def test_as_often_as_promised_the_next_control_lies_below_the_floor_of_enough():
+    draws = np.exp(np.random.default_rng(0).standard_t(3, (4000, ENOUGH + 1)) * 0.003)
+    below = [distance(row[-1]) <= Noise("here", tuple(row[:-1])).floor for row in draws]
+    assert np.mean(below) == pytest.approx(0.95, abs=0.01)  # whatever the distribution
 
 
 def test_of_many_the_floor_lies_above_nearly_all_and_old_ones_are_forgotten():

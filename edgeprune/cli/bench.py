@@ -14,6 +14,7 @@ from edgeprune.scenario import SCENARIOS
 
 if TYPE_CHECKING:
     from edgeprune.bundle import Bundle
+    from edgeprune.pipeline.compare import Comparison
 
 IDLE = {
     "--scenario": (
@@ -77,8 +78,9 @@ def bench(
 
     With --compare, two bundles, each written DIR or DIR:VARIANT (else its default), take turns in one run that answers
     whether the second is faster; the first takes part twice. What this machine makes of equal programs, in this run and
-    in those before it, is its noise floor, below which no difference is told. --noise-floor measures it, with one
-    bundle, in some minutes; it is kept in the cache.
+    in those before it, is its noise floor, below which no difference is told; of a machine that is not known
+    yet it is taken to be 1 % at least. --noise-floor measures it, with one bundle, in some minutes; it is kept in the
+    cache.
 
     With --operators, every distinct operator is timed as it runs in the whole network; <out>/<target>/latency.csv keeps
     the times of all bundles that were measured so in one environment, and foretells what others take.
@@ -233,17 +235,18 @@ def _compare(
         f"B {found.b}: {found.p50_ms[1]:.4f} ms",
         f"B is {speedup.estimate:.3f}x as fast as A [{speedup.low:.3f}, {speedup.high:.3f}]: {found.verdict}",
         f"control, A beside itself in the same run: {control.estimate:.3f}x [{control.low:.3f}, {control.high:.3f}]",
-        f"noise: {100 * found.noise:.1f} %, {_known(found.floor)}",
+        f"noise: {100 * found.noise:.1f} %, {_known(found)}",
         *dict.fromkeys(warning for one in found.measurements for warning in one.warnings),
     )
     if fail_if_slower is not None:
         found.check(fail_if_slower)
 
 
-def _known(floor: float | None) -> str:
-    if floor is None:
-        return "of this run alone: `edgeprune bench A --noise-floor` measures that of this machine"
-    return f"with the floor of this machine, {100 * floor:.1f} %"
+def _known(found: Comparison) -> str:
+    if not found.floor_known:
+        assumed = f"with a floor of {100 * found.floor:.1f} %, assumed"
+        return f"{assumed}: `edgeprune bench A --noise-floor` measures that of this machine"
+    return f"with the floor of this machine, {100 * found.floor:.1f} %"
 
 
 def _noise_floor(
@@ -254,6 +257,7 @@ def _noise_floor(
     from dataclasses import asdict, replace
 
     from edgeprune.api import chosen_variant, stage_cache
+    from edgeprune.noise import ASSUMED, ENOUGH
     from edgeprune.pipeline.compare import SETTINGS, measure_noise
 
     settings = replace(SETTINGS, seconds=seconds or SETTINGS.seconds, restarts=restarts or SETTINGS.restarts)
@@ -269,8 +273,9 @@ def _noise_floor(
         )
     found = " ".join(f"{ratio:.3f}" for ratio in noise.controls)
     output.show(
-        {**asdict(noise), "floor": noise.floor, "file": str(path)},
-        f"noise floor of this machine: {100 * (noise.floor or 0):.2f} %, of {len(noise.controls)} controls: {found}",
+        {**asdict(noise), "floor": noise.floor, "known": noise.known, "file": str(path)},
+        f"noise floor of this machine: {100 * noise.floor:.2f} %, of {len(noise.controls)} controls: {found}",
+        *([] if noise.known else [f"{ENOUGH} make it known; until then {100 * ASSUMED:g} % are assumed at least"]),
         f"kept in {path}",
     )
 

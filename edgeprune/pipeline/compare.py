@@ -44,7 +44,7 @@ SETTINGS = Settings(
 tenth of a hundred is what inferences take that nobody interrupts, on a busy machine as well."""
 WARM = 8
 TOO_FEW = "too few restarts for an interval at 99 %: eight at least; --seconds makes each shorter, --restarts more"
-REPEATS = 4
+REPEATS = 10
 """Comparisons of a program with itself that measure a machine's noise, two controls in each."""
 
 
@@ -59,8 +59,10 @@ class Comparison:
     """Latency of A / latency of B."""
     control: Interval
     """Latency of A / latency of A once more, in the same run."""
-    floor: float | None
-    """The machine's noise floor, as a share; None where it has not been measured."""
+    floor: float
+    """The machine's noise floor, as a share."""
+    floor_known: bool
+    """Whether enough comparisons were made on this machine for that; else it is in part assumed."""
     p50_ms: tuple[float, float]
     """Of A and of B."""
     measurements: tuple[Measurement, ...]
@@ -69,7 +71,7 @@ class Comparison:
     @property
     def noise(self) -> float:
         """Below which no difference is told: the machine's floor, or this run's control where that is more."""
-        return max(self.floor or 0.0, distance(self.control.estimate))
+        return max(self.floor, distance(self.control.estimate))
 
     @property
     def verdict(self) -> str:
@@ -126,7 +128,7 @@ def compare(
     assert first.environment is not None
     known = read_noise(noise_root, first.environment.fingerprint())
     write_noise(known.with_controls(again.speedup.estimate), noise_root)
-    return Comparison(*names, other.speedup, again.speedup, known.floor, p50, (first, again, other))
+    return Comparison(*names, other.speedup, again.speedup, known.floor, known.known, p50, (first, again, other))
 
 
 def measure_noise(

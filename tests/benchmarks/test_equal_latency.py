@@ -42,11 +42,22 @@ def test_a_network_is_as_far_above_the_line_as_it_is_more_accurate_there(equal):
     assert equal.standing(line[1], line).above.estimate == 0
 
 
+def test_seeds_stand_with_their_mean(equal):
+    seeds = [point(equal, "seed 0", 0.5, 0.90), point(equal, "seed 1", 0.6, 0.94)]
+    mean = equal.mean_point(seeds)
+    assert mean.latency == pytest.approx(0.55)
+    assert mean.marks.mean() == pytest.approx(0.92)
+    spread = equal.standing(mean, [point(equal, "line", 1.0, 0.93)]).lost
+    alone = equal.standing(seeds[0], [point(equal, "line", 1.0, 0.93)]).lost
+    assert spread.high - spread.low < alone.high - alone.low  # what only one of them mistook counts for half
+
+
 def test_bundles_are_measured_in_one_run(equal, bundles):
     cpu, narrow = open_bundle(bundles["cpu"]), open_bundle(bundles["narrow"])
     settings = Settings(restarts=1, seconds=0.05, rounds=2, energy_s=0, judged=False)
-    found = equal.points([cpu, narrow], "ort-fp32", "report", settings, Console(quiet=True))
+    found = equal.points([cpu, narrow], "ort-fp32", ["select", "report"], settings, Console(quiet=True))
     assert [one.name for one in found] == [cpu.root.name, narrow.root.name]
     assert found[0].relative == (1.0,)
     assert found[0].bytes > found[1].bytes
+    assert len(found[0].marks) == sum(cpu.core.splits[name].samples for name in ("select", "report"))
     assert all(0.2 < one.marks.mean() <= 1 for one in found)

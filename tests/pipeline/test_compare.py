@@ -7,7 +7,7 @@ import pytest
 from edgeprune.bundle import LayerPlan, Task, Variant, open_bundle, seal
 from edgeprune.errors import BudgetError, InputError
 from edgeprune.metrics import Interval
-from edgeprune.noise import read_noise
+from edgeprune.noise import ASSUMED, read_noise
 from edgeprune.pipeline.compare import SETTINGS, Comparison, compare, measure_noise
 from edgeprune.recipe import Recipe
 from edgeprune.shipped import find
@@ -61,7 +61,7 @@ def test_a_program_beside_one_that_does_four_times_the_work_is_faster_for_sure(b
     assert found.verdict == "faster"
     assert found.speedup.low > 1.5
     assert found.speedup.confidence == 0.99
-    assert found.floor is None
+    assert (found.floor, found.floor_known) == (ASSUMED, False)
     known = read_noise(tmp_path, found.measurements[0].environment.fingerprint())
     assert known.controls == (found.control.estimate,)
     assert found.a.endswith("large:ort-fp32")
@@ -79,18 +79,18 @@ def test_a_bundle_takes_part_as_it_is_and_stays_so(bundle_of, tmp_path):
     assert open_bundle(one.root).sha256 == one.sha256
 
 
-def comparison(speedup, control=1.0, floor=None):
+def comparison(speedup, control=1.0, floor=0.0):
     low, high = speedup
     between, same = Interval((low + high) / 2, low, high), Interval(control, control - 0.01, control + 0.01)
-    return Comparison("a", "b", between, same, floor, (1.0, 1.0), ())
+    return Comparison("a", "b", between, same, floor, True, (1.0, 1.0), ())
 
 
 @pytest.mark.parametrize(
     ("speedup", "control", "floor", "verdict"),
     [
         ((1.01, 1.2), 1.01, 0.02, "faster"),
-        ((0.8, 0.99), 1.01, None, "slower"),
-        ((0.98, 1.2), 1.01, None, "no difference"),
+        ((0.8, 0.99), 1.01, 0.0, "slower"),
+        ((0.98, 1.2), 1.01, 0.0, "no difference"),
         ((0.96, 0.98), 1.01, 0.04, "no difference"),  # the machine's floor is higher
         ((0.96, 0.98), 0.96, 0.01, "no difference"),  # so is this run's control
         ((1.02, 1.04), 1.01, 0.04, "no difference"),
