@@ -26,9 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from edgeprune.api import predict
-from edgeprune.bench import Settings, measure
 from edgeprune.bundle import Bundle, Core, open_bundle, seal
 from edgeprune.errors import DataError
+from edgeprune.interleaved.run import measure
+from edgeprune.interleaved.settings import Settings
 from edgeprune.metrics import Interval, mean_interval, order_statistic_interval
 from edgeprune.pipeline.compare import copied, sample_inputs
 from edgeprune.pipeline.measure import evaluation, same_splits

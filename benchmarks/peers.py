@@ -31,11 +31,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from rich.console import Console
 from rich.table import Table
 
-from edgeprune.bench import EvalSplit, Settings, measure
 from edgeprune.bundle import Bundle, Core, Variant, open_bundle, seal
 from edgeprune.choose import choose_default
 from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
+from edgeprune.interleaved.run import measure
+from edgeprune.interleaved.settings import EvalSplit, Settings
 from edgeprune.metrics import Interval, order_statistic_interval
 from edgeprune.recipe import Recipe, read_yaml
 from edgeprune.report.tables import summary

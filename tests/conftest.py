@@ -70,8 +70,8 @@ def shared_data() -> Path:
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Real bundles of the digits after one epoch: `cpu`, `narrow` (fewer channels), `jetson` (cannot run here)."""
     from edgeprune.api import recipe_with
-    from edgeprune.bench import Settings
     from edgeprune.cache import StageCache
+    from edgeprune.interleaved.settings import Settings
     from edgeprune.pipeline.compile import compile_bundle
     from edgeprune.targets.load import load_target
 

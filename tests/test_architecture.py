@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import edgeprune
+
 ROOT = Path(__file__).parent.parent
 LAYERS = (
     ("errors",),
@@ -22,7 +24,7 @@ LAYERS = (
     ("backends",),
     ("train", "export", "prune", "quantize", "measure"),
     ("worker", "serving"),
-    ("bench", "doctor"),
+    ("interleaved", "doctor"),
     ("pipeline",),
     ("api",),
     ("lab",),
@@ -105,6 +107,12 @@ def test_modules_do_not_import_each_other_in_a_circle():
             del graph[leaf]
         graph = {name: needs - set(leaves) for name, needs in graph.items()}
     assert not graph, f"these import each other: {sorted(graph)}"
+
+
+def test_no_module_takes_the_place_of_a_public_function():
+    """Whoever imports `edgeprune.x` makes that module an attribute, in front of what is imported on use."""
+    public = {name for name in edgeprune.__all__ if not name.startswith("_")}
+    assert not public & set(RANK)
 
 
 @pytest.mark.parametrize("name", sorted(FILES))

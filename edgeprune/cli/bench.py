@@ -113,8 +113,8 @@ def bench(
     from dataclasses import replace
 
     from edgeprune.api import stage_cache
-    from edgeprune.bench import Settings
     from edgeprune.bundle import open_bundle
+    from edgeprune.interleaved.settings import Settings
     from edgeprune.pipeline.measure import measure_bundle
     from edgeprune.report.bench_results import check_out, keep
     from edgeprune.report.document import document

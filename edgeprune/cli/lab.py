@@ -151,9 +151,9 @@ def collect(
     require("jinja2", "matplotlib", extra="compile")
     from dataclasses import asdict, replace
 
-    from edgeprune.bench import Settings
     from edgeprune.bundle import open_bundle
     from edgeprune.errors import DeviceError
+    from edgeprune.interleaved.settings import Settings
     from edgeprune.lab.collect import Collector, CollectSettings, planned
     from edgeprune.lab.export import export
     from edgeprune.lab.inventory import read_lab

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from edgeprune.bench import EvalSplit, Settings
 from edgeprune.bundle import Bundle
 from edgeprune.errors import DeviceError, EdgePruneError, InputError
+from edgeprune.interleaved.settings import EvalSplit, Settings
 from edgeprune.lab.connect import DEVICES, held, limited, said, transport
 from edgeprune.lab.inventory import Instance
 from edgeprune.lab.journal import DONE, FAILED, Job, Journal

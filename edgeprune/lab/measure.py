@@ -12,10 +12,11 @@ import numpy as np
 
 from edgeprune.arrays import save_arrays
 from edgeprune.backends.backend import Feeds
-from edgeprune.bench import EvalSplit, Settings, measure
 from edgeprune.bundle import CORE, Bundle, Variant
 from edgeprune.choose import choose_default
 from edgeprune.errors import DeviceError, EdgePruneError
+from edgeprune.interleaved.run import measure
+from edgeprune.interleaved.settings import EvalSplit, Settings
 from edgeprune.lab.inventory import Instance
 from edgeprune.pipeline.measure import evaluation, first_of, same_splits
 from edgeprune.pipeline.places import located_data, located_metric

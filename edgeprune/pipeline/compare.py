@@ -13,10 +13,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from edgeprune.backends.backend import Feeds
-from edgeprune.bench import EvalSplit, Settings, measure
 from edgeprune.bundle import Bundle, Core, Variant, seal
 from edgeprune.data.preprocess import feeds
 from edgeprune.errors import BudgetError, InputError
+from edgeprune.interleaved.run import measure
+from edgeprune.interleaved.settings import EvalSplit, Settings
 from edgeprune.metrics import Interval
 from edgeprune.noise import Noise, distance, read_noise, write_noise
 from edgeprune.pipeline.measure import same_splits

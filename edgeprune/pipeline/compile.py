@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, open_bundle
 from edgeprune.cache import Stage, StageCache
 from edgeprune.data.pixels import Pixels
@@ -15,6 +14,7 @@ from edgeprune.data.preparing import described
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.data.wordpiece import Text
 from edgeprune.errors import ConfigError, MissingError
+from edgeprune.interleaved.settings import Settings
 from edgeprune.pipeline.foretold import check_table
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.measure import measure_bundle

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Feeds
-from edgeprune.bench import FLOAT_QDQ
 from edgeprune.graph.cut import up_to
 from edgeprune.graph.save import write_onnx
+from edgeprune.interleaved.predict import FLOAT_QDQ
 from edgeprune.registry import resolve
 
 SAMPLES = 4

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.bench import Settings
 from edgeprune.cache import Rehearsal, Rehearsed, StageCache
 from edgeprune.errors import MissingError
+from edgeprune.interleaved.settings import Settings
 from edgeprune.meters.meter import detect
 from edgeprune.pipeline.compile import prepare, stages, variants
 from edgeprune.pipeline.job import Job

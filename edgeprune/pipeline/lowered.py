@@ -12,7 +12,6 @@ import onnx_ir as ir
 
 from edgeprune.backends import LOAD, LOWER
 from edgeprune.backends.backend import Lowered
-from edgeprune.bench import FLOAT_QDQ
 from edgeprune.bundle import LayerPlan
 from edgeprune.cache import Stage
 from edgeprune.data.preprocess import feeds
@@ -22,6 +21,7 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.quantized import given_layers
 from edgeprune.graph.save import write_onnx
 from edgeprune.graph.specs import tensor_specs
+from edgeprune.interleaved.predict import FLOAT_QDQ
 from edgeprune.metrics import snr_db
 from edgeprune.pipeline import departure
 from edgeprune.pipeline.artifact import MODEL

@@ -9,7 +9,6 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from edgeprune.backends.backend import Feeds
-from edgeprune.bench import EvalSplit, Settings, measure
 from edgeprune.bundle import CORE, MEASURED, REPORT, Bundle
 from edgeprune.cache import StageCache
 from edgeprune.choose import choose_default
@@ -19,6 +18,8 @@ from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.doctor import installed, overwritten
 from edgeprune.errors import DataError
 from edgeprune.file_hash import sha256_of
+from edgeprune.interleaved.run import measure
+from edgeprune.interleaved.settings import EvalSplit, Settings
 from edgeprune.latency_table import FILE
 from edgeprune.pipeline.foretold import check_table, with_predictions
 from edgeprune.pipeline.layer_times import with_layer_times
@@ -39,7 +40,7 @@ from edgeprune.user_code import sources
 from edgeprune.worker.probe import probe
 
 CODE = (
-    "bench",
+    "interleaved",
     "choose",
     "scenario",
     "results",

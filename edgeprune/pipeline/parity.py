@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from edgeprune.backends import LOAD, LOWER
 from edgeprune.backends.backend import Feeds
-from edgeprune.bench import FLOAT_QDQ, EvalSplit
 from edgeprune.bundle import Bundle, Variant
 from edgeprune.errors import EdgePruneError, ModelError
 from edgeprune.graph.load import read_onnx
+from edgeprune.interleaved.predict import FLOAT_QDQ
+from edgeprune.interleaved.settings import EvalSplit
 from edgeprune.judge import Judge
 from edgeprune.metrics import snr_db
 from edgeprune.pipeline import departure

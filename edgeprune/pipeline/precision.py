@@ -14,7 +14,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from edgeprune.backends.backend import Feeds
-from edgeprune.bench import FLOAT_QDQ
 from edgeprune.bundle import PLAN, Task
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
@@ -25,6 +24,7 @@ from edgeprune.file_hash import sha256_of
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
+from edgeprune.interleaved.predict import FLOAT_QDQ
 from edgeprune.metrics import Interval, agreement, snr_db
 from edgeprune.pipeline.artifact import MODEL, ranges, read_facts, read_ranges
 from edgeprune.pipeline.corrections import conditioned, means, read_rounded, rounded

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgeprune.bench import Settings, measure
 from edgeprune.bundle import Bundle
 from edgeprune.errors import InputError, MissingError
+from edgeprune.interleaved.run import measure
+from edgeprune.interleaved.settings import Settings
 from edgeprune.pipeline.compare import sample_inputs
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import read_yaml

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edgeprune.bench import Settings
 from edgeprune.bundle import open_bundle
+from edgeprune.interleaved.settings import Settings
 
 
 @pytest.fixture(scope="module")

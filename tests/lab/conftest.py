@@ -11,8 +11,8 @@ import onnx
 import pytest
 import yaml
 
-from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, LayerPlan, Task, Variant, seal
+from edgeprune.interleaved.settings import Settings
 from edgeprune.lab.inventory import Lab, read_lab
 from edgeprune.shipped import find
 from edgeprune.tensor import TensorSpec

@@ -6,10 +6,10 @@ import onnx
 import pytest
 from PIL import Image
 
-from edgeprune.bench import Settings
 from edgeprune.cache import StageCache
 from edgeprune.data.encoded import Stretch
 from edgeprune.errors import ConfigError, InputError, MissingError, UnknownNameError
+from edgeprune.interleaved.settings import Settings
 from edgeprune.latency_table import Entry, Key, LatencyTable, Work, write_table
 from edgeprune.pipeline.compile import compile_bundle, prepare
 from edgeprune.recipe import (

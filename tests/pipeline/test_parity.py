@@ -11,10 +11,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle, open_bundle, seal
 from edgeprune.cache import StageCache
 from edgeprune.choose import verdict
+from edgeprune.interleaved.settings import Settings
 from edgeprune.pipeline.measure import evaluation, first_of, measure_bundle, same_splits
 from edgeprune.pipeline.parity import QUANTIZED_FILE_DB, QUANTIZED_RUNTIME_DB, RUNTIME_DB, SAMPLES, with_parity
 from edgeprune.pipeline.places import located_data

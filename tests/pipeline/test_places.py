@@ -6,10 +6,10 @@ import onnx
 import pytest
 from onnx import parser
 
-from edgeprune.bench import Settings
 from edgeprune.bundle import open_bundle
 from edgeprune.cache import StageCache
 from edgeprune.errors import ConfigError, CorruptError, DataError, InputError
+from edgeprune.interleaved.settings import Settings
 from edgeprune.pipeline.compile import compile_bundle
 from edgeprune.pipeline.measure import measure_bundle
 from edgeprune.pipeline.places import located_data, portable

@@ -77,8 +77,8 @@ def browser() -> Iterator[object]:
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real bundle with a plan."""
     from edgeprune.api import recipe_with
-    from edgeprune.bench import Settings
     from edgeprune.cache import StageCache
+    from edgeprune.interleaved.settings import Settings
     from edgeprune.pipeline.compile import compile_bundle
     from edgeprune.targets.load import load_target
 

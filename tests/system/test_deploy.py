@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edgeprune.api import load, recipe_with
-from edgeprune.bench import Settings
 from edgeprune.bundle import Bundle
 from edgeprune.cache import StageCache
+from edgeprune.interleaved.settings import Settings
 from edgeprune.pipeline.compile import compile_bundle
 from edgeprune.targets.load import load_target
 

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 import yaml
 
-from edgeprune.bench import Settings
 from edgeprune.bundle import open_bundle
+from edgeprune.interleaved.settings import Settings
 from edgeprune.lab.collect import Collector, CollectSettings, planned
 from edgeprune.lab.inventory import read_lab
 from edgeprune.lab.journal import DONE, FAILED, FILE, Journal

@@ -11,9 +11,10 @@ import onnx
 import onnx.reference
 import pytest
 
-from edgeprune.bench import EvalSplit, Settings, _heat, compare, measure
 from edgeprune.bundle import LayerPlan, Task, Variant, seal
-from edgeprune.errors import ConfigError, CorruptError, DataError, DeviceError
+from edgeprune.errors import CorruptError, DataError, DeviceError
+from edgeprune.interleaved.run import _heat, measure
+from edgeprune.interleaved.settings import EvalSplit, Settings
 from edgeprune.judge import METRICS, Judge, classified
 from edgeprune.metrics import paired_drop, snr_db, wilson
 from edgeprune.progress import Silent, SilentTask
@@ -136,14 +137,6 @@ def everything_ended(transport):
 def loaded(name, **given):
     scenario = Scenario(name, LOADGEN, **given)
     return replace(QUICK, restarts=6, seconds=0.05, scenario=scenario, queries=64, judged=False)
-
-
-@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
-def test_a_time_in_which_nothing_can_be_measured_is_refused(seconds):
-    with pytest.raises(ConfigError, match="takes a time above 0, and an end"):
-        replace(QUICK, seconds=seconds)
-    with pytest.raises(ConfigError, match="one restart, round, inference and query at least"):
-        replace(QUICK, restarts=0)
 
 
 def test_a_scenario_is_named_and_its_variants_compared_under_it(bundle_of):
@@ -420,40 +413,6 @@ def test_the_bundle_itself_is_left_as_it_was(bundle_of, tmp_path):
         return {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     assert files(bundle.root) == files(tmp_path / "copy")
-
-
-def test_a_candidate_that_always_takes_half_as_long_is_twice_as_fast():
-    # whatever disturbs a round disturbs both
-    rounds = [[[1.0 * n, 1.1 * n, 9.0 * n] for n in range(7 * restart + 1, 7 * restart + 8)] for restart in range(6)]
-    found = compare(rounds, [[[ms / 2 for ms in part] for part in restart] for restart in rounds])
-    assert found is not None
-    assert (found.estimate, found.low, found.high) == pytest.approx((2, 2, 2))
-
-
-def test_the_interval_of_six_restarts_is_from_the_least_to_the_greatest_and_outlying_rounds_do_not_count():
-    ratios = [1.9, 2.3, 2.1, 2.0, 2.2, 1.8]
-    found = compare([[[ratio]] * 6 + [[50.0]] for ratio in ratios], [[[1.0]] * 7] * 6)
-    assert found is not None
-    assert (found.estimate, found.low, found.high) == pytest.approx((2.05, 1.8, 2.3))
-
-
-def test_the_interval_covers_the_true_ratio_although_the_rounds_of_a_restart_resemble_each_other():
-    """Restarts differ by 5 %, rounds by 1 %: an interval over 42 pooled rounds would hold the truth far too rarely.
-
-    For six restarts theory says 1 - 2 / 2^6 = 96.9 %; two standard errors of 300 draws are 2.0 %.
-    """
-    random = np.random.default_rng(0)
-    covered = 0
-    for _ in range(300):
-        ratios = random.normal(3, 0.15, (6, 1)) + random.normal(0, 0.03, (6, 7))
-        found = compare([[[ratio] for ratio in restart] for restart in ratios], [[[1.0]] * 7] * 6)
-        assert found is not None
-        covered += found.low <= 3 <= found.high
-    assert covered / 300 == pytest.approx(0.969, abs=0.02)
-
-
-def test_fewer_than_six_restarts_make_no_interval():
-    assert compare([[[1.0]] * 100] * 5, [[[1.0]] * 100] * 5) is None
 
 
 def test_a_processor_that_slowed_down_meanwhile_is_told():
