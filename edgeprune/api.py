@@ -12,7 +12,7 @@ from edgeprune.backends import LOAD
 from edgeprune.backends.backend import Feeds, Runner
 from edgeprune.bundle import Bundle, Variant, open_bundle
 from edgeprune.cache import StageCache
-from edgeprune.errors import ConfigError, EdgePruneError, InputError, MissingError
+from edgeprune.errors import ConfigError, DataError, EdgePruneError, InputError, MissingError
 from edgeprune.progress import SILENT, Progress
 from edgeprune.recipe import QUANTIZED, WHILE_TRAINING, Recipe, read_yaml, validated
 from edgeprune.registry import resolve
@@ -240,7 +240,7 @@ def open(path: Path | str) -> Bundle:
 
 
 def load(
-    bundle: Bundle,
+    bundle: Bundle | Path | str,
     variant: str | None = None,
     *,
     threads: int = 1,
@@ -250,9 +250,12 @@ def load(
 ) -> Runner:
     """Open a variant, the bundle's default unless named, in its runtime on this machine; close it, or use it in `with`.
 
-    `adaptive`: several at once, each request with the precision that the load allows: see `load_adaptive`, which takes
-    `serving`. Raises UnknownNameError for a variant that it has not, MissingError where the runtime is not here.
+    A bundle's folder stands for what `open` makes of it. `adaptive`: several at once, each request with the precision
+    that the load allows: see `load_adaptive`, which takes `serving`. Raises UnknownNameError for a variant that it has
+    not, MissingError where the runtime is not here.
     """
+    if not isinstance(bundle, Bundle):
+        bundle = open(bundle)
     if adaptive:
         if variant is not None:
             raise ConfigError(f"variant {variant} and adaptive exclude each other: say `precisions` instead")
@@ -305,17 +308,24 @@ def load_adaptive(
     )
 
 
-def predict(bundle: Bundle, feeds: Feeds, variant: str | None = None) -> dict[str, NDArray[Any]]:
+def predict(bundle: Bundle | Path | str, feeds: Feeds, variant: str | None = None) -> dict[str, NDArray[Any]]:
     """Every output for samples [N, ...] by input name, in runs of the size that the model fixes, else one by one.
 
-    Raises what `load` raises, and DataError where an array does not fit.
+    Raises what `load` raises, and DataError where an array does not fit, or there are no samples.
     """
     import numpy as np
 
     with load(bundle, variant) as runner:
-        step = runner.inputs[0].shape[0] if runner.inputs[0].shape else 1
-        starts = range(0, len(feeds[runner.input_names[0]]), int(step))
-        found = [runner.infer({name: x[start : start + int(step)] for name, x in feeds.items()}) for start in starts]
+        step = int(runner.inputs[0].shape[0]) if runner.inputs[0].shape else 1
+        arrays = {name: np.asarray(array) for name, array in feeds.items()}
+        samples = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+        if {*samples} != {*runner.input_names}:
+            runner.infer(arrays)  # which says what the model takes
+        if len({*samples.values()}) > 1 or not min(samples.values()):
+            told = ", ".join(f"{count} of '{name}'" for name, count in samples.items())
+            raise DataError(f"samples: {told}: give one at least, and as many of every input")
+        starts = range(0, max(samples.values()), step)
+        found = [runner.infer({name: x[start : start + step] for name, x in arrays.items()}) for start in starts]
     return {name: np.concatenate([np.atleast_1d(one[name]) for one in found]) for name in runner.output_names}
 
 

@@ -6,6 +6,7 @@ EdgePruneError
 │   ├── ConfigError           a recipe, target, calibration or plan file says something impossible
 │   │   └── OutOfReachError    a fraction that is smaller than what can be reached
 │   ├── ModelError            a factory, weights file or graph cannot be used
+│   │   └── DivergedError      a training's loss is no number, or grew beyond bounds
 │   ├── DataError             samples are missing, unreadable, too few or do not fit the model
 │   ├── CorruptError          bytes are not those that were written
 │   └── OutputError           results cannot be written: read-only, full, or not ours to replace
@@ -47,6 +48,10 @@ class OutOfReachError(ConfigError):
 
 class ModelError(InputError):
     """A model, its weights or its graph cannot be used."""
+
+
+class DivergedError(ModelError):
+    """A training's loss is no number, or grew beyond bounds; the network is as it was before that epoch."""
 
 
 class DataError(InputError):

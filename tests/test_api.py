@@ -10,7 +10,7 @@ import pytest
 
 import edgeprune
 from edgeprune.api import OPTIONS, chosen_variant, default_out, recipe_with, stage_cache
-from edgeprune.errors import ConfigError, CorruptError, InputError, UnknownNameError
+from edgeprune.errors import ConfigError, CorruptError, DataError, InputError, UnknownNameError
 from edgeprune.recipe import Recipe
 from edgeprune.targets.load import load_target
 
@@ -185,6 +185,26 @@ def test_predicting_is_running_one_sample_after_the_other(bundles):
     together = edgeprune.predict(bundle, feeds, "ort-int8")["output"]
     alone = [edgeprune.predict(bundle, {"input": x[None]}, "ort-int8")["output"][0] for x in feeds["input"]]
     np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "said"),
+    [
+        ({"foo": np.zeros((1, 1, 8, 8), np.float32)}, r"inputs \['foo'\] given; the model takes \['input'\]"),
+        ({"input": np.zeros((0, 1, 8, 8), np.float32)}, "0 of 'input': give one at least"),
+        ({"input": np.float32(1)}, "0 of 'input': give one at least"),
+        ({"input": [[[[0.0] * 8] * 8]]}, "input 'input' is float64"),
+        ({}, r"inputs \[\] given; the model takes \['input'\]"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused_in_one_line(bundles, feeds, said):
+    with pytest.raises(DataError, match=said):
+        edgeprune.predict(edgeprune.open(bundles["cpu"]), feeds)
+
+
+def test_a_folder_stands_for_its_bundle(bundles):
+    with edgeprune.load(bundles["cpu"]) as named, edgeprune.load(str(bundles["cpu"]), "ort-int8") as other:
+        assert named.input_names == other.input_names
 
 
 def test_without_a_name_the_default_variant_answers(bundles):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from itertools import islice
@@ -19,7 +20,7 @@ from edgeprune.cache import Stage
 from edgeprune.data.pixels import Pixels
 from edgeprune.data.preprocess import feeds, matched
 from edgeprune.data.samples import Samples
-from edgeprune.errors import ConfigError, DataError, InputError
+from edgeprune.errors import ConfigError, DataError, DivergedError, InputError
 from edgeprune.file_hash import sha256_of
 from edgeprune.models.calling import inputs_of, run
 from edgeprune.models.mismatch import mismatch
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 DENSE = "dense.safetensors"
 PRUNING = "pruning.json"
 EPOCHS = "epochs.jsonl"
+LAST_GOOD = "last-good"
 """How the training of a stage went, a line an epoch; where one was begun again, later lines count."""
 OBSERVING = ("taylor",)
 """Pruners that look at gradients."""
@@ -78,8 +80,8 @@ def train(job: Job) -> Stage:
         if recipe.weights is not None:
             load_weights(model, recipe.weights)
         elif _is_trained_here(job):
-            _fit(job, model, recipe.train.epochs, folder)
-        (folder / DENSE).write_bytes(serialize(_untied(model)))
+            _fit(job, model, recipe.train.epochs, folder, keep=lambda kept: _write_dense(model, kept))
+        _write_dense(model, folder)
 
     return job.stage("train", inputs, work, code=("models", "train", "data"), resumable=True)
 
@@ -149,8 +151,11 @@ def recover(job: Job, pruned: Stage, dense: Stage, priced: pruners.Prices | None
             made.append(pruners.in_training(job, model, _example(job, model), optimizer, steps, priced, policy))
             return made[0]
 
-        _fit(job, model, part.epochs, folder, part, teacher=teacher, pruner=begin if gradual else None)
-        surgery.save(folder, model, made[0].log if gradual else log, recipe.model, job.arguments)
+        def keep(kept: Path) -> None:
+            surgery.save(kept, model, made[0].log if gradual else log, recipe.model, job.arguments)
+
+        _fit(job, model, part.epochs, folder, part, teacher=teacher, pruner=begin if gradual else None, keep=keep)
+        keep(folder)
         if gradual:
             _write_pruning(job, folder, asdict(made[0].report))
             agent.keep(job, learned, folder)
@@ -196,7 +201,7 @@ def tune(job: Job, weights: Stage, quantization: Quantization, precision: str) -
         graph = quantization.graph()
         plan = fitted(quantization.chosen(precision), graph, flavour)
         finish = simulate(model, graph, plan, read_ranges(quantization.ranges), flavour.activation)
-        _fit(job, model, recipe.quantize.epochs, folder, part)
+        _fit(job, model, recipe.quantize.epochs, folder, part, keep=None)
         finish()
         surgery.save(folder, model, log, recipe.model, job.arguments)
         (folder / PRUNING).write_bytes((weights.folder / PRUNING).read_bytes())
@@ -380,6 +385,10 @@ def _drawn(job: Job) -> torch.nn.Module:
     return build(job.recipe.model, job.arguments)
 
 
+def _write_dense(model: torch.nn.Module, folder: Path) -> None:
+    (folder / DENSE).write_bytes(serialize(_untied(model)))
+
+
 def _untied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All weights by name, each with memory of its own: safetensors refuses tensors that share it."""
     return {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
@@ -394,13 +403,23 @@ def _fit(
     *,
     teacher: torch.nn.Module | None = None,
     pruner: MakeSteps | None = None,
+    keep: Callable[[Path], None] | None,
 ) -> None:
-    checkpoint, samples = folder / "checkpoint", job.splits.samples("train")
+    """Train; what `keep` writes of a training that diverged is the network as it was before, in a folder of its own."""
+    checkpoint, samples, good = folder / "checkpoint", job.splits.samples("train"), folder / LAST_GOOD
+    shutil.rmtree(good, ignore_errors=True)
     with (folder / EPOCHS).open("a", encoding="utf-8") as told:
-        for epoch in _epochs(
-            job, model, samples, epochs=epochs, checkpoint=checkpoint, part=part, teacher=teacher, pruner=pruner
-        ):
-            print(json.dumps(asdict(epoch)), file=told, flush=True)
+        try:
+            for epoch in _epochs(
+                job, model, samples, epochs=epochs, checkpoint=checkpoint, part=part, teacher=teacher, pruner=pruner
+            ):
+                print(json.dumps(asdict(epoch)), file=told, flush=True)
+        except DivergedError as error:
+            if keep is None:
+                raise
+            good.mkdir()
+            keep(good)
+            raise DivergedError(f"{error}; that network is kept in {good}") from error
     checkpoint.unlink(missing_ok=True)
     model.cpu()
 

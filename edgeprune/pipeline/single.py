@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,6 +46,7 @@ def train(job: Job, out: Path) -> Made:
     _check_module(job, "train")
     if job.recipe.has_weights:
         raise ConfigError(f"{job.recipe.model}: comes with its weights: nothing is to be trained")
+    _check_out(out, _reads(job))
     stage = network.train(job)
     scores = _scores(job, network.dense(job, stage))
     (file,) = _deliver({stage.folder / network.DENSE: out})
@@ -57,12 +58,13 @@ def prune(job: Job, out: Path) -> Made:
     _check_module(job, "prune")
     if job.recipe.prune.pruner == "none":
         raise ConfigError("prune: nothing to do with --pruner none: choose another")
+    names = ["pruned.safetensors", "architecture.json", network.PRUNING]
+    _check_out(out, _reads(job), *names)
     network.check_pruning(job)
     trained = network.train(job)
     dense = artifact.export(job, trained, partial(network.dense, job, trained)) if _is_priced(job) else trained
     stage = pruned_network(job, trained, dense)
     scores = _scores(job, network.pruned(job, stage))
-    names = ["pruned.safetensors", "architecture.json", network.PRUNING]
     names += [name for name in agent.FILES if (stage.folder / name).is_file()]
     files = _deliver({stage.folder / name: out / name for name in names})
     return Made(files, {"pruning": json.loads((stage.folder / network.PRUNING).read_bytes()), "scores": scores})
@@ -71,6 +73,7 @@ def prune(job: Job, out: Path) -> Made:
 def export(job: Job, out: Path, cut: Path | None = None) -> Made:
     """The network as a clean ONNX file that computes the same; `cut`: what `prune` left, taken in its place."""
     _check_module(job, "export")
+    _check_out(out, [*_reads(job), *(_of_pruned(cut) if cut is not None else [])])
     if cut is not None:
         hashes = "".join(sha256_of(path) for path in _of_pruned(cut))
         weights: Stage | str = f"{network.factory(job)['source']}{hashes}"
@@ -97,6 +100,7 @@ def quantize(job: Job, backend: str, out: Path) -> Made:
         raise ConfigError(f"{job.recipe.model}: quantize takes an ONNX file: make one with `edgeprune export`")
     if artifact.given(job, Path(job.recipe.model)) is not None:
         raise ConfigError(f"{job.recipe.model}: is quantized already: give the float model, or lower it as it is")
+    _check_out(out, _reads(job))
     exported = artifact.adopt(job, Path(job.recipe.model))
     decided = decide(job, exported, exported, None, None)
     stage = lower_quantized(job, decided, backend, precision)
@@ -142,7 +146,9 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path, *
             from edgeprune.backends.openvino.run import write_ir  # imports OpenVINO
 
             travelling = write_ir(lowered.files["model"], Path(folder))
-        files = _deliver({path: out / path.relative_to(folder) for path in travelling})
+        copies = {path: out / path.relative_to(folder) for path in travelling}
+        _check_out(out, [file], *(path.relative_to(folder).as_posix() for path in travelling))
+        files = _deliver(copies)
     return Made(files, {"options": lowered.options, "unproven": lowered.unproven})
 
 
@@ -176,6 +182,21 @@ def _scores(job: Job, model: Any) -> dict[str, dict[str, Interval]]:
             answers = judging.answers(network.outputs(job, model, split))
             found[split] = {metric.name: judging.value(metric, answers) for metric in judging.metrics}
     return found
+
+
+def _reads(job: Job) -> list[Path]:
+    """The files that a job is given."""
+    recipe = job.recipe
+    given = (Path(recipe.model.rpartition(":")[0] or recipe.model), Path(recipe.model), recipe.weights)
+    return [path for path in (*given, recipe.quantize.plan, recipe.latency_table) if path is not None]
+
+
+def _check_out(out: Path, reads: Iterable[Path], *names: str) -> None:
+    """Refuse a place, or files of these names in it, that is what the stage is made from. Raises OutputError."""
+    for made in [out / name for name in names] or [out]:
+        for path in reads:
+            if made.is_file() and path.is_file() and made.samefile(path):
+                raise OutputError(f"{made}: is what is read, and would be lost: choose another --out")
 
 
 def _deliver(copies: dict[Path, Path]) -> tuple[Path, ...]:

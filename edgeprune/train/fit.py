@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from edgeprune.data.preprocess import Preprocess
 from edgeprune.data.samples import Samples
-from edgeprune.errors import ModelError
+from edgeprune.errors import DivergedError
 from edgeprune.judge import CLASSIFICATION
 from edgeprune.models.calling import inputs_of, run
 from edgeprune.progress import SILENT, Progress, Task
@@ -97,7 +97,7 @@ def fit(
     and what the pruner is asked for are not compared, so give each model a checkpoint of its own.
 
     Raises DataError where there are no samples or no answers to them, ConfigError where nothing says what to train
-    for, ModelError where the loss is no number, or grows a hundredfold in one epoch (the network is then as it was
+    for, DivergedError where the loss is no number, or grows a hundredfold in one epoch (the network is then as it was
     before that epoch, or after the last removal in it), MissingError where the device or the compiler is not here,
     OutputError where the checkpoint cannot be written.
     """
@@ -136,7 +136,7 @@ def fit(
             loss, first = training.epoch(index, shown)
             if not loss <= MOST_GROWTH * max(first, 1.0):  # nor where it is no number
                 training.back_to_good()
-                raise ModelError(
+                raise DivergedError(
                     f"training diverged in epoch {index + 1} of {epochs} (loss {loss:.4g}), the network is as it was"
                     f" before that: lower the learning rate (it is {part.lr:g}, try {part.lr / 10:g})"
                     + (" or train in fp32" if part.precision != "fp32" else "")

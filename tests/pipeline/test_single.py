@@ -1,5 +1,7 @@
 import json
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -9,7 +11,15 @@ from safetensors.numpy import load_file
 
 from edgeprune.cli.main import main
 from edgeprune.decisions import TriedPlan
-from edgeprune.errors import BudgetError, ConfigError, InputError, OutOfReachError, UnknownNameError
+from edgeprune.errors import (
+    BudgetError,
+    ConfigError,
+    DivergedError,
+    InputError,
+    OutOfReachError,
+    OutputError,
+    UnknownNameError,
+)
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.operators import operators
 from edgeprune.latency_table import Entry, Key, LatencyTable, write_table
@@ -93,6 +103,41 @@ def test_for_openvino_its_own_format_can_be_had_which_opens_to_the_same(onnx_fil
     np.testing.assert_array_equal(*found)
     with pytest.raises(ConfigError, match="--ir writes OpenVINO's own format, --backend is ort"):
         single.lower(graph, load_target("cpu"), "ort", "fp32", tmp_path / "out", ir=True)
+
+
+def test_what_a_stage_is_made_from_is_not_written_over(job, onnx_file, tmp_path):
+    weights, plan = tmp_path / "pruned.safetensors", tmp_path / "plan.yaml"
+    for file in (weights, plan):
+        file.write_bytes(b"of the user")
+    graph = onnx_file("(float[n, 4] x) => (float[n, 4] y) { [one] y = Softmax(x) }")
+    content = graph.read_bytes()
+    (tmp_path / "link").symlink_to(tmp_path)
+    given = job(model=str(graph), prune=WHOLE, quantize=QuantizePart(precision="mixed", plan=plan))
+    for stage in (
+        partial(single.export, job(weights=weights, prune=WHOLE), weights),
+        partial(single.export, job(weights=weights, prune=WHOLE), tmp_path / "link" / weights.name),
+        partial(single.prune, job(weights=weights), tmp_path),
+        partial(single.quantize, given, "ort", graph),
+        partial(single.quantize, given, "ort", plan),
+    ):
+        with pytest.raises(OutputError, match="is what is read, and would be lost: choose another --out"):
+            stage()
+    model = tmp_path / "model.onnx"
+    model.write_bytes(content)
+    with pytest.raises(OutputError, match=r"model\.onnx: is what is read"):
+        single.lower(model, load_target("cpu"), "ort", "fp32", tmp_path)
+    assert model.read_bytes() == graph.read_bytes() == content
+    assert weights.read_bytes() == plan.read_bytes() == b"of the user"
+
+
+def test_of_a_training_that_diverges_the_last_good_network_is_kept(job, tmp_path):
+    wild = TrainPart(epochs=1, recover_epochs=3, optimizer="sgd", lr=1.0, recover_lr=1e9)
+    with pytest.raises(DivergedError, match=r"epoch 1 of 3 .* is kept in (.*)") as stopped:
+        single.prune(job(train=wild), tmp_path / "cut")
+    assert not (tmp_path / "cut").exists()
+    good = Path(str(stopped.value).rpartition("kept in ")[2])
+    made = single.export(job(train=wild), tmp_path / "g.onnx", good)
+    assert made.facts["parity"] <= 1e-3
 
 
 def test_what_a_stage_cannot_take_is_refused_in_one_line(job, tmp_path):
