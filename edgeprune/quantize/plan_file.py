@@ -7,10 +7,13 @@ layers:
   conv1.weight: {precision: fp32, reason: sees the raw image}
   layer1.0.conv1.weight: {precision: int4, wide: [0, 7]}   # these output channels keep 8 bits
 ```
+
+A weight's whole name stands for itself; else `*`, `?` and `[abc]` are patterns, and `[[]` is a bracket.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
@@ -54,11 +57,11 @@ def read_plan(path: Path, model: ir.Model) -> QuantPlan:
     entries = read_yaml(path, _File).layers
     layers = {layer.weight: layer for layer in weighted_layers(model)}
     for pattern in entries:
-        if not any(fnmatchcase(weight, pattern) for weight in layers):
+        if not any(_fits(weight, pattern, layers) for weight in layers):
             raise ConfigError(f"{path}: {unknown('weight', pattern, list(layers))}")
     chosen = {}
     for weight, layer in layers.items():
-        fitting = [entry for pattern, entry in entries.items() if fnmatchcase(weight, pattern)]
+        fitting = [entry for pattern, entry in entries.items() if _fits(weight, pattern, layers)]
         if not fitting:
             raise ConfigError(f"{path}: says nothing about {weight}: add it, or a pattern that fits it")
         entry = fitting[-1] if isinstance(fitting[-1], _Entry) else _Entry(precision=fitting[-1])
@@ -81,6 +84,11 @@ def write_plan(plan: QuantPlan, path: Path) -> None:
         layers[weight] = {key: value for key, value in entry.items() if value}
     text = yaml.safe_dump({"layers": layers}, sort_keys=False, default_flow_style=None, width=120, allow_unicode=True)
     path.write_text(HEAD + text, encoding="utf-8")
+
+
+def _fits(weight: str, pattern: str, known: Container[str]) -> bool:
+    """A weight's whole name stands for that weight alone, even where it reads as a pattern: `conv[0].weight`."""
+    return weight == pattern if pattern in known else fnmatchcase(weight, pattern)
 
 
 def _check_wide(path: Path, layer: WeightedLayer, entry: _Entry) -> None:

@@ -24,6 +24,22 @@ def test_what_was_written_is_read_back(model, tmp_path):
     assert read_plan(tmp_path / "plan.yaml", model) == plan
 
 
+def test_a_name_with_brackets_stands_for_itself_and_is_read_back(parse, tmp_path):
+    body = "(float[N, 2] x) => (float[N, 2] y) { a = MatMul(x, first)  b = MatMul(a, second)  y = MatMul(b, third) }"
+    model = parse(body, **{name: np.ones((2, 2), np.float32) for name in ("first", "second", "third")})
+    for old, new in (("first", "fc[0].weight"), ("second", "fc0.weight"), ("third", "fc[*].weight")):
+        value = model.graph.initializers.pop(old)
+        value.name = new
+        model.graph.initializers.add(value)
+    names = ("fc[0].weight", "fc0.weight", "fc[*].weight")
+    plan = QuantPlan({name: LayerQuant(bits, "so") for name, bits in zip(names, ("int4", "int8", "fp32"), strict=True)})
+    write_plan(plan, tmp_path / "plan.yaml")
+    assert read_plan(tmp_path / "plan.yaml", model) == plan
+    (tmp_path / "mine.yaml").write_text("layers: {'*': int8, 'fc[[]?].*': int4}")
+    found = read_plan(tmp_path / "mine.yaml", model).layers
+    assert [found[name].precision for name in names] == ["int4", "int8", "int4"]
+
+
 def test_of_the_patterns_that_fit_the_last_decides(model, tmp_path):
     (tmp_path / "p.yaml").write_text("layers: {'*': int4, 's*': {precision: int8, reason: mine}, second: fp32}")
     found = read_plan(tmp_path / "p.yaml", model).layers
