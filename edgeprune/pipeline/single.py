@@ -96,6 +96,7 @@ def quantize(job: Job, backend: str, out: Path) -> Made:
     precision = job.recipe.quantize.precision
     if precision not in QUANTIZED:
         raise ConfigError(f"quantize: {precision} is not a precision of integers: {', '.join(QUANTIZED)}")
+    _check_backend(job.target, backend, precision)
     if not job.from_onnx:
         raise ConfigError(f"{job.recipe.model}: quantize takes an ONNX file: make one with `edgeprune export`")
     if artifact.given(job, Path(job.recipe.model)) is not None:
@@ -131,11 +132,7 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path, *
         raise ConfigError(f"--ir writes OpenVINO's own format, --backend is {backend}: leave one of them out")
     if not file.is_file():
         raise InputError(f"{file}: no such file")
-    if backend not in target.backends:
-        raise unknown(f"backend of target {target.name}", backend, target.backends)
-    offered = target.backends[backend].precisions
-    if kernels(precision) not in offered:
-        raise ConfigError(f"target {target.name} does not execute {precision} in {backend}: {', '.join(offered)}")
+    _check_backend(target, backend, precision)
     if is_quantized(read_onnx(file)) != (precision in QUANTIZED):
         stands = "is quantized" if precision not in QUANTIZED else "is not quantized: `edgeprune quantize` does that"
         raise ConfigError(f"{file}: {stands}: it cannot be lowered to {precision}")
@@ -150,6 +147,14 @@ def lower(file: Path, target: Target, backend: str, precision: str, out: Path, *
         _check_out(out, [file], *(path.relative_to(folder).as_posix() for path in travelling))
         files = _deliver(copies)
     return Made(files, {"options": lowered.options, "unproven": lowered.unproven})
+
+
+def _check_backend(target: Target, backend: str, precision: str) -> None:
+    if backend not in target.backends:
+        raise unknown(f"backend of target {target.name}", backend, target.backends)
+    offered = target.backends[backend].precisions
+    if kernels(precision) not in offered:
+        raise ConfigError(f"target {target.name} does not execute {precision} in {backend}: {', '.join(offered)}")
 
 
 def _is_priced(job: Job) -> bool:

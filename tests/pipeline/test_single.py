@@ -186,6 +186,19 @@ def test_a_runtime_or_precision_the_target_has_not_is_refused(job, onnx_file, tm
         single.lower(graph, load_target("cpu"), "ort", "bf16", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("backend", "told"),
+    [("orrt", "did you mean 'ort'"), ("tensorrt", "backend of target cpu 'tensorrt': .*known: openvino, ort")],
+)
+def test_a_runtime_the_target_has_not_is_refused_before_anything_is_quantized(job, onnx_file, tmp_path, backend, told):
+    graph = onnx_file("(float[n, 4] x) => (float[n, 4] y) { y = Relu(x) }")
+    with pytest.raises(UnknownNameError, match=told) as caught:
+        single.quantize(job(model=str(graph), prune=WHOLE), backend, tmp_path / "q.onnx")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "q.onnx").exists()
+    assert not (tmp_path / "cache").exists()
+
+
 def pruning(out):
     return json.loads((out / "pruning.json").read_bytes())
 
