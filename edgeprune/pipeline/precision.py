@@ -227,7 +227,7 @@ def _verifier(
 
     def verify(plan: QuantPlan) -> tuple[float, int]:
         write_onnx(quantization.spelled(plan, flavour, "mixed"), file)
-        points = lost(_answers(file, options, batches()))
+        points = _with_margin(lost(_answers(file, options, batches())))
         job.progress.say(
             f"plan: {file.stat().st_size / 1e3:,.0f} kB loses up to {points:.2f} points on the select split"
         )
@@ -236,9 +236,8 @@ def _verifier(
     return verify
 
 
-def _loss_of(job: Job, threshold: float, reference: Outputs) -> Callable[[Outputs], float]:
-    """Points that outputs lose against the reference, plus a standard error: what is chosen on some samples for losing
-    little on them loses more on others.
+def _loss_of(job: Job, threshold: float, reference: Outputs) -> Callable[[Outputs], Interval]:
+    """Points that outputs lose against the reference; none where every answer is the same.
 
     Without labels they are the percentage of samples that are answered otherwise, or of the power that is noise where
     answers are no classes.
@@ -247,16 +246,31 @@ def _loss_of(job: Job, threshold: float, reference: Outputs) -> Callable[[Output
     judging = judge(job.splits, "select", task)
     if judging is not None:
         metric, before = judging.metrics[0], judging.answers(reference)
-        return lambda outputs: _with_margin(judging.drop(metric, before, judging.answers(outputs)))
+
+        def drop(outputs: Outputs) -> Interval:
+            after = judging.answers(outputs)
+            if all(np.array_equal(before[name], after[name]) for name in before):
+                return _known(0.0)  # an interval of counts has a width even then
+            found = judging.drop(metric, before, after)
+            return Interval(100 * found.estimate, 100 * found.low, 100 * found.high, found.confidence)
+
+        return drop
     scores = next((name for name, array in reference.items() if array.ndim == 2 and array.shape[1] > 1), None)
     if scores is not None:
-        return lambda outputs: 100 * (1 - agreement(reference[scores], outputs[scores]))
-    return lambda outputs: max(100 * 10 ** (-snr_db(reference[name], outputs[name]) / 10) for name in reference)
+        return lambda outputs: _known(100 * (1 - agreement(reference[scores], outputs[scores])))
+    return lambda outputs: _known(max(100 * 10 ** (-snr_db(reference[name], outputs[name]) / 10) for name in reference))
 
 
-def _with_margin(drop: Interval) -> float:
-    """An interval at 95 % reaches two standard errors up."""
-    return 100 * (drop.estimate + (drop.high - drop.estimate) / 2)
+def _known(points: float) -> Interval:
+    return Interval(points, points, points)
+
+
+def _with_margin(points: Interval) -> float:
+    """And a standard error: what is chosen on some samples for losing little on them loses more on others.
+
+    An interval at 95 % reaches two up.
+    """
+    return points.estimate + (points.high - points.estimate) / 2
 
 
 def _answers(file: Path, options: Mapping[str, str], batches: Iterator[Feeds]) -> dict[str, NDArray[Any]]:

@@ -13,7 +13,8 @@ from edgeprune.pipeline import single
 from edgeprune.pipeline.artifact import MODEL
 from edgeprune.pipeline.compile import prepare, stages
 from edgeprune.pipeline.lowered import VARIANT
-from edgeprune.recipe import PrunePart, QuantizePart
+from edgeprune.pipeline.precision import _loss_of, _with_margin
+from edgeprune.recipe import Budgets, PrunePart, QuantizePart
 from edgeprune.targets.load import load_target
 
 WHOLE = PrunePart(pruner="none")
@@ -111,6 +112,28 @@ def test_what_was_tried_is_kept_with_what_it_lost(compiled, cache):
         predicted = read_predicted(file.parent)
         assert predicted is not None
         assert all(losses.keys() == {"int8", "int4"} for losses in predicted.losses.values())
+
+
+def test_nothing_is_lost_where_every_answer_is_the_same_however_few_they_are(job):
+    """The interval of two equal counts reaches half a point up with 300 samples."""
+    one = job(quantize=QuantizePart(precision="mixed"))
+    labels = one.splits.labels("select")
+    reference = {"y": np.eye(10, dtype=np.float32)[labels]}
+    lost = _loss_of(one, 0.0, reference)
+    assert _with_margin(lost({"y": 0.5 * reference["y"]})) == 0
+    other = reference["y"].copy()
+    other[0] = np.roll(other[0], 1)
+    found = lost({"y": other})
+    assert found.estimate == pytest.approx(100 / len(labels))
+    assert _with_margin(found) > found.estimate
+
+
+def test_a_budget_that_all_layers_in_float_meet_is_met(compiled, job, tmp_path):
+    """However little it is, and whatever is lost by a single plan in integers."""
+    graph = compiled().exported.folder / MODEL
+    asked = {"quantize": QuantizePart(precision="mixed"), "budgets": Budgets(max_drop=0)}
+    made = single.quantize(job(model=str(graph), prune=WHOLE, **asked), "ort", tmp_path / "q.onnx")
+    assert made.files[0].is_file()
 
 
 def test_a_plan_for_another_model_is_refused_with_the_nearest_name(job, onnx_file, tmp_path):
