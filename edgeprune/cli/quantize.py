@@ -22,8 +22,8 @@ FLOATS = ("fp32", "fp16", "bf16")
     "target", "data", "recipe", "calibration", "preprocess", "vocabulary", "length", "inputs", "task", "metric"
 )
 @job_options("precision", "plan", "observer")
-@click.option("--max-drop", type=float, metavar="POINTS", help="That `mixed` may lose.  [1.0]")
-@click.option("--max-size-mb", type=float, metavar="X", help="That `mixed` may have on disk.")
+@click.option("--max-drop", type=float, metavar="POINTS", help="That may be lost; `mixed` goes by it.  [mixed: 1.0]")
+@click.option("--max-size-mb", type=float, metavar="X", help="Of the file; `mixed` goes by it.")
 @job_options("force")
 @output_options
 def quantize(
@@ -32,7 +32,8 @@ def quantize(
     """Turn an ONNX file into integers for one runtime.
 
     Ranges come from the calibration samples of the data, and with --precision mixed the bits of every layer from those
-    that select.
+    that select. Those judge the finished file too, where --max-drop is given or --precision mixed searches: exit code 3
+    says that it loses more.
     """
     from edgeprune.api import job_with
 
@@ -46,4 +47,7 @@ def quantize(
     four = sum(layer["weight_bits"] < 8 for layer in layers)
     told = [f"{layer['name']} stays {layer['precision']}: {layer['reason']}" for layer in floats]
     counted = f"{len(layers) - len(floats)} of {len(layers)} layers in integers, {four} with weights in 4 bits"
+    if "lost" in made.facts:
+        lost = made.facts["lost"]
+        told.append(f"loses {lost['points']:.2f} points on the select split ({lost['source']})")
     output.show(shown(made), counted, *told, f"graph: {out}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,23 +15,25 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeprune.backends.backend import Feeds
+from edgeprune.backends import BUILD, LOAD
+from edgeprune.backends.backend import Feeds, Runner
 from edgeprune.bundle import PLAN, Task
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
 from edgeprune.data.preprocess import feeds
 from edgeprune.decisions import Predicted, TriedPlan, write_predicted, write_tried
-from edgeprune.errors import ModelError
+from edgeprune.errors import MissingError, ModelError
 from edgeprune.file_hash import sha256_of
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.save import write_onnx
 from edgeprune.interleaved.predict import FLOAT_QDQ
 from edgeprune.metrics import Interval, agreement, snr_db
-from edgeprune.pipeline.artifact import MODEL, ranges, read_facts, read_ranges
+from edgeprune.pipeline.artifact import MODEL, Facts, ranges, read_facts, read_ranges
 from edgeprune.pipeline.corrections import conditioned, means, read_rounded, rounded
 from edgeprune.pipeline.foretold import layer_times
 from edgeprune.pipeline.job import Job
+from edgeprune.pipeline.lowered import VARIANT
 from edgeprune.pipeline.quantization import Quantization, first_backend
 from edgeprune.quantize.allocation.allocate import Amount
 from edgeprune.quantize.allocation.options import options_of
@@ -41,7 +45,7 @@ from edgeprune.quantize.sensitivity.divergence import divergence
 from edgeprune.quantize.sensitivity.likelihood import likelihoods
 from edgeprune.quantize.sensitivity.sensitivity import Sensitivity, read_sensitivity, write_sensitivity
 from edgeprune.quantize.spec import QuantPlan
-from edgeprune.quantize.stream import run
+from edgeprune.registry import resolve
 from edgeprune.results import MB
 
 SENSITIVITY = "sensitivity.json"
@@ -49,7 +53,19 @@ BATCH = 32
 MOST_SAMPLES = 256
 """That sensitivity looks at: a few hundred rank the layers as well as all would."""
 
+LOST = "lost.json"
+SIMULATED = "simulated: ONNX Runtime, Q/DQ in float"
+
 Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What a finished file loses against the float graph, on the samples that select."""
+
+    points: float
+    source: str
+    """The runtime that answered, or how it was simulated."""
 
 
 def decide(
@@ -92,7 +108,7 @@ def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | 
         facts, graph = read_facts(quantization.exported), quantization.graph()
         samples = min(MOST_SAMPLES, len(job.splits.digests["calibrate"]))
         given = feeds(facts.inputs, job.tensors("calibrate", samples), job.splits.info.name)
-        answers = _answers(quantization.exported.folder / MODEL, {}, _parts(given))
+        answers = _answers({"model": quantization.exported.folder / MODEL}, {}, _parts(given))
         by_output = likelihoods(job.splits.info.task, answers, is_probability=facts.threshold > 0)
         measure = partial(
             _measured,
@@ -186,10 +202,8 @@ def plan(job: Job, dense: Stage, quantization: Quantization, sensitivity: Stage)
         **quantization.inputs("mixed"),
         "budgets": budgets.model_dump(),
         "latency_table": None if job.recipe.latency_table is None else sha256_of(job.recipe.latency_table),
-        "rows": job.splits.fingerprint("select"),
-        "preprocess": job.splits.preprocess.to_json(),
-        "judged": [list(job.metrics), job.recipe.data.metric],
-        "target": job.target.model_dump(mode="json"),
+        **_judged(job),
+        "backend": first_backend(job),
     }
     return job.stage("plan", inputs, work, code=("quantize", "graph", "backends", "data", "judge", "metrics"))
 
@@ -209,31 +223,65 @@ def _record(one: Tried, best: Tried) -> TriedPlan:
     return TriedPlan(one is best, one.predicted_loss, one.lost_points, one.file_bytes, counts)
 
 
+def lost(job: Job, dense: Stage, variant: Stage, backend: str) -> Lost:
+    """What a variant's file loses on the samples that select against the float graph `dense`, with no margin.
+
+    Answered in its runtime where that can be opened here, else simulated.
+    """
+    record = json.loads((variant.folder / VARIANT).read_bytes())
+    files = {role: variant.folder / name for role, name in record["files"].items()}
+
+    def work(folder: Path) -> None:
+        facts = read_facts(dense)
+        judged = _loss_of(job, facts.threshold, _answers({"model": dense.folder / MODEL}, {}, _selecting(job, facts)))
+        source, found = backend, None
+        if job.target.local and backend not in BUILD:
+            with suppress(MissingError):
+                found = _answers(files, record["options"], _selecting(job, facts), backend)
+        if found is None:
+            source, found = SIMULATED, _answers({"model": files["model"]}, FLOAT_QDQ, _selecting(job, facts))
+        (folder / LOST).write_text(json.dumps(asdict(Lost(judged(found).estimate, source))) + "\n")
+
+    inputs = {"dense": dense, "variant": variant, "backend": backend, **_judged(job)}
+    stage = job.stage("judge", inputs, work, code=("graph", "backends", "data", "judge", "metrics"))
+    return Lost(**json.loads((stage.folder / LOST).read_bytes()))
+
+
 def _verifier(
     job: Job, dense: Stage, quantization: Quantization, scratch: Path
 ) -> Callable[[QuantPlan], tuple[float, int]]:
     """Makes a plan's file for the first of the target's runtimes, and has it answer the samples that select."""
     backend = first_backend(job)
     flavour, options = flavour_for(backend, job.target), {} if backend == "ort" and job.target.local else FLOAT_QDQ
-    specs, split = read_facts(quantization.exported).inputs, job.splits.info.name
-
-    def batches() -> Iterator[Feeds]:
-        for part in job.splits.batches("select", BATCH):
-            yield feeds(specs, job.splits.preprocess(part.columns), split)
-
-    reference = _answers(dense.folder / MODEL, {}, batches())
-    lost = _loss_of(job, read_facts(dense).threshold, reference)
+    facts = read_facts(quantization.exported)
+    reference = _answers({"model": dense.folder / MODEL}, {}, _selecting(job, facts))
+    judged = _loss_of(job, read_facts(dense).threshold, reference)
     file = scratch / MODEL
 
     def verify(plan: QuantPlan) -> tuple[float, int]:
         write_onnx(quantization.spelled(plan, flavour, "mixed"), file)
-        points = _with_margin(lost(_answers(file, options, batches())))
+        points = _with_margin(judged(_answers({"model": file}, options, _selecting(job, facts))))
         job.progress.say(
             f"plan: {file.stat().st_size / 1e3:,.0f} kB loses up to {points:.2f} points on the select split"
         )
         return points, file.stat().st_size
 
     return verify
+
+
+def _selecting(job: Job, facts: Facts) -> Iterator[Feeds]:
+    for part in job.splits.batches("select", BATCH):
+        yield feeds(facts.inputs, job.splits.preprocess(part.columns), job.splits.info.name)
+
+
+def _judged(job: Job) -> dict[str, object]:
+    """By what, and on what, points are lost."""
+    return {
+        "rows": job.splits.fingerprint("select"),
+        "preprocess": job.splits.preprocess.to_json(),
+        "judged": [list(job.metrics), job.recipe.data.metric],
+        "target": job.target.model_dump(mode="json"),
+    }
 
 
 def _loss_of(job: Job, threshold: float, reference: Outputs) -> Callable[[Outputs], Interval]:
@@ -273,7 +321,17 @@ def _with_margin(points: Interval) -> float:
     return points.estimate + (points.high - points.estimate) / 2
 
 
-def _answers(file: Path, options: Mapping[str, str], batches: Iterator[Feeds]) -> dict[str, NDArray[Any]]:
-    """Every output [N, ...] of a graph, for all batches together."""
-    found = [outputs for _, outputs in run(file, batches, options)]
+def _answers(
+    files: Mapping[str, Path], options: Mapping[str, str], batches: Iterator[Feeds], backend: str = "ort"
+) -> dict[str, NDArray[Any]]:
+    """Every output [N, ...] of a graph in a runtime, for all batches together."""
+    opened: dict[int, Runner] = {}
+    found = []
+    with ExitStack() as stack:
+        for given in batches:
+            size = len(next(iter(given.values())))
+            if size not in opened:  # the last batch may be smaller
+                load = resolve(LOAD, backend, "runtime")
+                opened[size] = stack.enter_context(load(files, options, threads=1, batch=size))
+            found.append(opened[size].infer(given))
     return {name: np.concatenate([one[name] for one in found]) for name in found[0]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from edgeprune.backends import LOWER
 from edgeprune.bundle import Task
 from edgeprune.cache import Stage
 from edgeprune.data.judges import judge
-from edgeprune.decisions import TriedPlan, read_tried
 from edgeprune.errors import BudgetError, ConfigError, InputError, OutputError
 from edgeprune.file_hash import sha256_of
 from edgeprune.graph.load import read_onnx
@@ -25,7 +24,7 @@ from edgeprune.pipeline import agent, artifact, network
 from edgeprune.pipeline.compile import pruned_network
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.lowered import VARIANT, lower_quantized
-from edgeprune.pipeline.precision import decide
+from edgeprune.pipeline.precision import Lost, decide, lost
 from edgeprune.recipe import QUANTIZED, Budgets, kernels
 from edgeprune.registry import resolve, unknown
 from edgeprune.results import MB
@@ -91,7 +90,8 @@ def export(job: Job, out: Path, cut: Path | None = None) -> Made:
 def quantize(job: Job, backend: str, out: Path) -> Made:
     """An ONNX file with the job's graph in integers, in one runtime's spelling, and each layer's precision.
 
-    Raises BudgetError where that is larger than may be, or `mixed` loses more than it may; the file is there then too.
+    Raises BudgetError where that is larger than may be, or loses more than may be on the samples that select; the file
+    is there then too.
     """
     precision = job.recipe.quantize.precision
     if precision not in QUANTIZED:
@@ -103,23 +103,38 @@ def quantize(job: Job, backend: str, out: Path) -> Made:
         raise ConfigError(f"{job.recipe.model}: is quantized already: give the float model, or lower it as it is")
     _check_out(out, _reads(job))
     exported = artifact.adopt(job, Path(job.recipe.model))
+    job = replace(job, backends=(backend,))  # plans are tried in its spelling
     decided = decide(job, exported, exported, None, None)
     stage = lower_quantized(job, decided, backend, precision)
     record = json.loads((stage.folder / VARIANT).read_bytes())
     (file,) = _deliver({stage.folder / record["files"]["model"]: out})
-    _check_budgets(file, job.recipe.budgets, () if decided.plan is None else read_tried(decided.plan.folder))
-    return Made((file,), {"sha256": sha256_of(file), "layers": record["layers"]})
+    _check_size(file, job.recipe.budgets)
+    facts = {"sha256": sha256_of(file), "layers": record["layers"]}
+    if _is_judged(job):
+        found = lost(job, exported, stage, backend)
+        _check_drop(file, found, job.recipe.budgets)
+        facts["lost"] = asdict(found)
+    return Made((file,), facts)
 
 
-def _check_budgets(file: Path, budgets: Budgets, tried: Sequence[TriedPlan]) -> None:
+def _is_judged(job: Job) -> bool:
+    """Whether somebody said what may be lost: the user, or the search of `mixed`, which goes by it."""
+    part = job.recipe.quantize
+    return "max_drop" in job.recipe.budgets.model_fields_set or (part.precision == "mixed" and part.plan is None)
+
+
+def _check_size(file: Path, budgets: Budgets) -> None:
     size_mb = file.stat().st_size / MB
     if budgets.max_size_mb is not None and size_mb > budgets.max_size_mb:
         raise BudgetError(f"{file}: is {size_mb:.3f} MB, {budgets.max_size_mb:g} allowed: the smallest that was found")
-    lost = next((one.lost_points for one in tried if one.chosen), 0.0)
-    if lost > budgets.max_drop:
+
+
+def _check_drop(file: Path, found: Lost, budgets: Budgets) -> None:
+    """As `choose` judges variants: by what is lost on the samples that select, without a margin."""
+    if found.points > budgets.max_drop + 1e-9:
         raise BudgetError(
-            f"{file}: loses up to {lost:.2f} points on the select split, {budgets.max_drop:g} allowed: the best that"
-            " was found"
+            f"{file}: loses {found.points:.2f} points on the select split ({found.source}), {budgets.max_drop:g}"
+            " allowed: change that (--max-drop) or the bits of layers (--precision, --plan)"
         )
 
 

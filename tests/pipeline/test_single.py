@@ -10,7 +10,6 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file
 
 from edgeprune.cli.main import main
-from edgeprune.decisions import TriedPlan
 from edgeprune.errors import (
     BudgetError,
     ConfigError,
@@ -24,6 +23,7 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.operators import operators
 from edgeprune.latency_table import Entry, Key, LatencyTable, write_table
 from edgeprune.pipeline import single
+from edgeprune.pipeline.precision import SIMULATED
 from edgeprune.progress import Silent
 from edgeprune.recipe import Budgets, PrunePart, QuantizePart, TrainPart
 from edgeprune.targets.load import load_target
@@ -168,14 +168,56 @@ def test_a_size_that_no_bits_reach_ends_with_the_smallest_file(job, onnx_file, t
     assert read_onnx(tmp_path / "q.onnx")
 
 
-def test_a_drop_beyond_what_is_allowed_is_told_with_what_was_found(tmp_path):
-    file = tmp_path / "q.onnx"
-    file.write_bytes(b"0" * 100)
-    tried = [TriedPlan(False, 0.1, 9.0, 90, {"int4": 2}), TriedPlan(True, 0.01, 2.5, 100, {"int8": 2})]
-    with pytest.raises(BudgetError, match=r"loses up to 2\.50 points on the select split, 2 allowed"):
-        single._check_budgets(file, Budgets(max_drop=2), tried)
-    single._check_budgets(file, Budgets(max_drop=3, max_size_mb=1), tried)
-    single._check_budgets(file, Budgets(), ())
+@pytest.fixture
+def swamped(job, onnx_file):
+    """Digits read by the nearest mean image, from which integers leave nothing: beside the weight 1000 of a pixel that
+    is never inked all others are rounded to 0.
+    """
+    one = job()
+    (images,) = one.tensors("calibrate", 300).values()
+    images, labels = images.reshape(len(images), -1).astype(np.float64), one.splits.labels("calibrate")[: len(images)]
+    w = np.stack([images[labels == digit].mean(axis=0) for digit in range(10)], axis=1)
+    b = -np.sum(w**2, axis=0) / 2
+    blank = int(np.argmin(images.std(axis=0)))
+    w[blank] += 1000
+    b -= 1000 * images[0, blank]
+    numbers = {name: ", ".join(f"{x:.9g}" for x in array.reshape(-1)) for name, array in (("w", w), ("b", b))}
+    return onnx_file(
+        f"(float[n, 1, 8, 8] x) => (float[n, 10] y) <float[64, 10] w = {{{numbers['w']}}}, float[10] b ="
+        f" {{{numbers['b']}}}> {{ flat = Flatten(x) p = MatMul(flat, w) y = Add(p, b) }}"
+    )
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4", "plan"])
+def test_a_drop_beyond_what_is_allowed_is_told_of_the_file_that_was_written(job, swamped, tmp_path, precision):
+    (tmp_path / "plan.yaml").write_text("layers: {'*': int8}")
+    part = QuantizePart(precision=precision) if precision != "plan" else None
+    part = part or QuantizePart(precision="mixed", plan=tmp_path / "plan.yaml")
+    asked = job(model=str(swamped), prune=WHOLE, quantize=part, budgets=Budgets(max_drop=2))
+    with pytest.raises(
+        BudgetError, match=r"q\.onnx: loses \d\d\.\d\d points on the select split \(ort\), 2 allowed"
+    ) as caught:
+        single.quantize(asked, "ort", tmp_path / "q.onnx")
+    assert "\n" not in str(caught.value)
+    assert read_onnx(tmp_path / "q.onnx")
+    unasked = single.quantize(job(model=str(swamped), prune=WHOLE, quantize=part), "ort", tmp_path / "again.onnx")
+    assert "lost" not in unasked.facts
+    assert (tmp_path / "again.onnx").read_bytes() == (tmp_path / "q.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("target", "backend", "source"),
+    [("cpu", "ort", "ort"), ("cpu", "openvino", "openvino"), ("rpi5", "ort", SIMULATED)],
+)
+def test_mixed_is_searched_and_judged_in_the_runtime_that_it_is_for(job, swamped, tmp_path, target, backend, source):
+    if backend == "openvino":
+        pytest.importorskip("edgeprune.backends.openvino.run")
+    mixed = {"model": str(swamped), "prune": WHOLE, "quantize": QuantizePart(precision="mixed")}
+    single.quantize(job(target, **mixed), "ort", tmp_path / "first.onnx")
+    made = single.quantize(job(target, **mixed), backend, tmp_path / "q.onnx")
+    assert [layer["precision"] for layer in made.facts["layers"]] == ["fp32"]
+    assert made.facts["lost"] == {"points": 0, "source": source}
+    assert len(list((tmp_path / "cache").glob("plan/*/plan.yaml"))) == 1 + (backend != "ort")
 
 
 def test_a_runtime_or_precision_the_target_has_not_is_refused(job, onnx_file, tmp_path):
