@@ -47,21 +47,39 @@ def conditioned(job: Job, exported: Stage) -> Stage:
     def work(folder: Path) -> None:
         graph = read_onnx(exported.folder / MODEL)
         if "equalization" in wanted:
-            graph = Equalize()(graph).model
+            graph = _changed(job, "equalization", Equalize()(graph))
         if "smoothing" in wanted:
-            graph = Smooth(normalized_maxima(graph, samples(job, exported)))(graph).model
+            graph = _changed(job, "smoothing", Smooth(normalized_maxima(graph, samples(job, exported)))(graph))
         write_onnx(graph, folder / MODEL)
         shutil.copyfile(exported.folder / FACTS, folder / FACTS)
 
     return job.stage("condition", _inputs(job, exported) | {"corrections": sorted(wanted)}, work, code=CODE)
 
 
-def means(job: Job, exported: Stage) -> Stage | None:
-    """What each layer reads on average, by which biases are corrected; None where they are not to be.
+def _changed(job: Job, correction: str, result: ir.passes.PassResult) -> ir.Model:
+    """The graph; where nothing in it was to be done, that is said to who asked for it."""
+    if not result.modified and "corrections" in job.recipe.quantize.model_fields_set:
+        job.progress.say(f"corrections: {correction}: has no effect on this graph")
+    return result.model
 
-    Rounding for what a layer gives makes up for its mean already: corrected as well, ResNet-20 loses more.
-    """
-    if "bias" not in job.recipe.quantize.corrections or "rounding" in job.recipe.quantize.corrections:
+
+def tell_of_idle(job: Job) -> None:
+    """Say which of the corrections that are asked for do nothing, and why."""
+    part = job.recipe.quantize
+    asked, told = set(part.corrections), ""
+    if job.tunes:
+        told = f"{', '.join(part.corrections)}: left out of weights that are trained on with their rounding in place"
+    elif "corrections" in part.model_fields_set and "rounding" in asked and part.precision == "int8":
+        told = "rounding: is of 4-bit weights, and int8 has none"
+    elif {"rounding", "bias"} <= asked:
+        told = "bias: is for layers that `rounding` leaves alone, which makes up for the means of the others"
+    if asked and told:
+        job.progress.say(f"corrections: {told}")
+
+
+def means(job: Job, exported: Stage) -> Stage | None:
+    """What each layer reads on average, by which biases are corrected; None where they are not to be."""
+    if "bias" not in job.recipe.quantize.corrections or job.tunes:
         return None
 
     def work(folder: Path) -> None:

@@ -30,7 +30,7 @@ from edgeprune.graph.save import write_onnx
 from edgeprune.interleaved.predict import FLOAT_QDQ
 from edgeprune.metrics import Interval, agreement, snr_db
 from edgeprune.pipeline.artifact import MODEL, Facts, ranges, read_facts, read_ranges
-from edgeprune.pipeline.corrections import conditioned, means, read_rounded, rounded
+from edgeprune.pipeline.corrections import conditioned, means, read_rounded, rounded, tell_of_idle
 from edgeprune.pipeline.foretold import layer_times
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.lowered import VARIANT
@@ -77,11 +77,11 @@ def decide(
 ) -> Quantization:
     """All that the quantized variants of a graph depend on; `load` gives the module it came from, if there is one."""
     narrow = job.recipe.quantize.precision
+    tell_of_idle(job)
     exported = exported if job.tunes else conditioned(job, exported)  # a module is tuned as it is
-    found = Quantization(exported, ranges(job, exported, suited))
+    found = Quantization(exported, ranges(job, exported, suited), means(job, exported))
     if narrow == "int8" or (job.tunes and narrow != "mixed"):
         return found
-    found = replace(found, means=means(job, exported))
     if narrow == "int4":
         return _with_rounded(found, narrow, rounded(job, exported, None))
     if file := job.recipe.quantize.plan:

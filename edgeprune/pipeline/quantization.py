@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from edgeprune.bundle import PLAN
 from edgeprune.cache import Stage
+from edgeprune.graph.layers import PRODUCTS, weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.pipeline.artifact import MODEL, read_ranges
 from edgeprune.pipeline.corrections import read_means, read_rounded
 from edgeprune.pipeline.job import Job
+from edgeprune.quantize.affine import dequantize, per_channel, quantize
+from edgeprune.quantize.constants import array
 from edgeprune.quantize.corrections.bias_correction import correct_biases
 from edgeprune.quantize.emission.flavour import Flavour, fitted
 from edgeprune.quantize.emission.qdq import emit
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import read_plan
 from edgeprune.quantize.sensitivity.candidates import four_bit_weights
-from edgeprune.quantize.spec import QuantPlan
+from edgeprune.quantize.spec import QuantPlan, Rounded
 
 UNIFORM = ("int8", "int4")
 """Precisions that all layers have alike."""
@@ -42,8 +47,7 @@ class Quantization:
     def inputs(self, precision: str) -> dict[str, Stage | None]:
         """Those that a variant depends on."""
         plan = None if precision in UNIFORM else self.plan
-        means = None if precision == "int8" else self.means
-        return {"ranges": self.ranges, "means": means, "plan": plan, "rounded": self.rounded.get(precision)}
+        return {"ranges": self.ranges, "means": self.means, "plan": plan, "rounded": self.rounded.get(precision)}
 
     def graph(self) -> ir.Model:
         """The float graph."""
@@ -62,9 +66,27 @@ class Quantization:
         graph, stage = self.graph(), self.rounded.get(precision)
         rounded = read_rounded(stage) if stage is not None else {}
         if self.means is not None:
-            stored = four_bit_weights(graph, fitted(plan, graph, flavour), rounded)
-            graph = correct_biases(graph, stored, read_means(self.means))
+            graph = correct_biases(
+                graph, _nearest(graph, fitted(plan, graph, flavour), flavour, rounded), read_means(self.means)
+            )
         return emit(graph, plan, read_ranges(self.ranges), flavour, rounded)
+
+
+def _nearest(
+    graph: ir.Model, plan: QuantPlan, flavour: Flavour, rounded: Mapping[str, Rounded]
+) -> dict[str, NDArray[np.float32]]:
+    """Every weight of a product that is stored rounded to the nearest, as the real numbers that are stored.
+
+    Rounding for what a layer gives makes up for its mean already: corrected as well, ResNet-20 loses more.
+    """
+    narrow = four_bit_weights(graph, plan, {})
+    found = {weight: numbers for weight, numbers in narrow.items() if weight not in rounded}
+    for layer in weighted_layers(graph):
+        if layer.op in PRODUCTS and plan.layers[layer.weight].precision == "int8":
+            real = array(graph.graph.initializers[layer.weight])
+            q = per_channel(real, layer.axis, flavour.weight_limit)
+            found[layer.weight] = dequantize(quantize(real, q, layer.axis), q, layer.axis)
+    return found
 
 
 def first_backend(job: Job) -> str:

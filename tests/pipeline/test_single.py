@@ -23,6 +23,7 @@ from edgeprune.graph.load import read_onnx
 from edgeprune.graph.operators import operators
 from edgeprune.latency_table import Entry, Key, LatencyTable, write_table
 from edgeprune.pipeline import single
+from edgeprune.pipeline.corrections import tell_of_idle
 from edgeprune.pipeline.precision import SIMULATED
 from edgeprune.progress import Silent
 from edgeprune.recipe import Budgets, PrunePart, QuantizePart, TrainPart
@@ -30,6 +31,14 @@ from edgeprune.targets.load import load_target
 
 SHORT = TrainPart(epochs=2, recover_epochs=1)
 WHOLE = PrunePart(pruner="none")
+
+
+class Heard(Silent):
+    def __init__(self):
+        self.said = []
+
+    def say(self, text):
+        self.said.append(text)
 
 
 def test_stage_after_stage_gives_what_compile_gives(job, tmp_path):
@@ -220,6 +229,50 @@ def test_mixed_is_searched_and_judged_in_the_runtime_that_it_is_for(job, swamped
     assert len(list((tmp_path / "cache").glob("plan/*/plan.yaml"))) == 1 + (backend != "ort")
 
 
+def test_bias_correction_gives_the_mean_of_8_bits_back(job, swamped, tmp_path):
+    """Every weight but one is rounded to 0 there, so without it the mean of each score is far off."""
+    (images,) = job().tensors("calibrate", 512).values()
+    off = {}
+    for corrections in ((), ("bias",)):
+        part = QuantizePart(precision="int8", corrections=corrections)
+        out = tmp_path / f"{len(corrections)}.onnx"
+        single.quantize(job(model=str(swamped), prune=WHOLE, quantize=part), "ort", out)
+        scores = [
+            onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(None, {"x": images})[0]
+            for file in (swamped, out)
+        ]
+        off[corrections] = np.abs((scores[1] - scores[0]).mean(axis=0)).max()
+    assert off["bias",] < 0.2 * off[()]
+
+
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        (QuantizePart(precision="int8", corrections=("rounding",)), "rounding: is of 4-bit weights"),
+        (
+            QuantizePart(precision="int4", corrections=("rounding", "bias")),
+            "bias: is for layers that `rounding` leaves",
+        ),
+        (QuantizePart(precision="int4", epochs=1), "smoothing, rounding: left out of weights that are trained on"),
+        (QuantizePart(precision="int8"), None),
+        (QuantizePart(precision="mixed", corrections=("bias",)), None),
+        (QuantizePart(precision="int8", corrections=(), epochs=1), None),
+    ],
+)
+def test_a_correction_that_does_nothing_is_told(job, part, told):
+    tell_of_idle(replace(job(quantize=part), progress=(heard := Heard())))
+    assert len(heard.said) == (told is not None)
+    assert all(told in line for line in heard.said)
+
+
+def test_a_correction_that_finds_nothing_in_the_graph_is_told(job, swamped, tmp_path):
+    part = QuantizePart(precision="int8", corrections=("smoothing", "equalization"))
+    asked = replace(job(model=str(swamped), prune=WHOLE, quantize=part), progress=(heard := Heard()))
+    single.quantize(asked, "ort", tmp_path / "q.onnx")
+    told = [line for line in heard.said if line.startswith("corrections: ")]
+    assert told == [f"corrections: {one}: has no effect on this graph" for one in ("equalization", "smoothing")]
+
+
 def test_a_runtime_or_precision_the_target_has_not_is_refused(job, onnx_file, tmp_path):
     graph = onnx_file("(float[n, 4] x) => (float[n, 4] y) { y = Relu(x) }")
     with pytest.raises(UnknownNameError, match="did you mean 'ort'"):
@@ -266,14 +319,6 @@ def test_all_is_gone_by_the_end_of_the_epochs_asked_for_however_few_their_steps_
     found = pruning(tmp_path / "cut")
     assert found["cost_after"] <= 0.3 * found["cost_before"]
     assert found["events"][-1]["step"] == 18
-
-
-class Heard(Silent):
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
 
 
 @pytest.mark.parametrize(
