@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from numpy.typing import ArrayLike
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from edgeprune.errors import EdgePruneError
 from edgeprune.models.calling import INPUT, run
 from edgeprune.prune.surgery import SurgeryLog, mask, replay
+from edgeprune.prune.ways import Way, find_ways
 
 TOLERANCE = 1e-3  # of the largest output; float32 rounding stays below 1e-5, a wrong channel far above
 RAISED = (EdgePruneError, RuntimeError, ValueError, IndexError, TypeError, AttributeError, KeyError, AssertionError)
@@ -51,22 +53,37 @@ class Trial:
         inputs = example if isinstance(example, Mapping) else {INPUT: example}
         return cls(trial, {name: _random(torch.as_tensor(one), generator) for name, one in inputs.items()})
 
+    @cached_property
+    def ways(self) -> tuple[Way, ...]:
+        """That the network takes on this example and on others: what is removed must fit all of them."""
+        return find_ways(copy.deepcopy(self.model), self.example)
+
     def outputs(self, model: nn.Module) -> dict[str, Tensor]:
         """What a network answers to the example."""
         with torch.no_grad():
             return run(model, self.example)
 
     def fault(self, log: SurgeryLog, ends: Sequence[str] = ()) -> str:
-        """Empty where removing computes what setting to zero computes, else how it does not.
+        """Empty where removing computes what setting to zero computes, whatever the inputs, else how it does not.
 
         Of removed blocks the parameters `ends` are set to zero; without those nothing is said but that it runs.
         """
+        first, *others = self.ways
+        if fault := self._fault(first, log, ends):
+            return fault
+        for way in others:
+            if self._fault(way, log, ends):
+                where = way.module or type(self.model).__name__
+                return f"{where} does not run the same on every input: cut, it would be wrong on others"
+        return ""
+
+    def _fault(self, way: Way, log: SurgeryLog, ends: Sequence[str]) -> str:
         cut, masked = copy.deepcopy(self.model), copy.deepcopy(self.model)
         try:
             replay(cut, log)
             mask(masked, replace(log, blocks=()) if ends else log)
             silence(masked, ends)
-            expected, found = self.outputs(masked), self.outputs(cut)
+            expected, found = way.outputs(masked), way.outputs(cut)
         except RAISED as error:
             return f"cutting it fails: {' '.join(str(error).split())[:120] or type(error).__name__}"
         faults = (_difference(expected[name], found[name]) for name in expected)
