@@ -17,6 +17,7 @@ from edgeprune.prune import CRITERIA
 from edgeprune.prune.blocks import Block
 from edgeprune.prune.cost import PRICES, WORDS, Bill, Price, macs
 from edgeprune.prune.criterion import Criterion, Remove
+from edgeprune.prune.optimizer_state import check
 from edgeprune.prune.pruner import Event, LayerWidth, PruneReport
 from edgeprune.prune.schedule import ONE_SHOT, Schedule
 from edgeprune.prune.structure import Piece, Structure
@@ -54,8 +55,10 @@ class StructuredPruner:
         channels.
 
         Raises OutOfReachError where that cannot be reached, and says what can; ConfigError where a layer is named that
-        there is not, or that must stay whole; ModelError where there is nothing to remove from.
+        there is not, or that must stay whole, or an optimizer of another network; ModelError where there is nothing to remove from.
         """
+        if optimizer is not None:
+            check(optimizer, model)
         found = example_inputs if isinstance(example_inputs, Structure) else None
         self.structure = found or Structure(model, example_inputs, optimizer)  # type: ignore[arg-type]
         self.model, self.optimizer = model, optimizer

@@ -6,6 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from edgeprune.errors import ConfigError
+from edgeprune.prune.agent.walk import Walk
+from edgeprune.prune.dynamic.dynamic_pruner import DynamicPruner
+from edgeprune.prune.dynamic.updates import Updates
+from edgeprune.prune.loss_contribution import LossPruner
+from edgeprune.prune.schedule import Schedule
 from edgeprune.prune.structured import StructuredPruner
 from edgeprune.prune.surgery import Cut, SurgeryLog, replay
 
@@ -100,3 +106,60 @@ def test_a_removed_block_is_forgotten():
     left = {id(one) for one in model.parameters()}
     assert {id(one) for group in optimizer.param_groups for one in group["params"]} == left
     assert {id(one) for one in optimizer.state} == left
+
+
+@pytest.mark.parametrize("cut", ["out", "in"])
+def test_moments_of_rows_and_columns_are_cut_and_training_goes_on(cut):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 5))
+    optimizer = torch.optim.Adafactor(model.parameters())
+    train(model, optimizer, 2, seed=0)
+    before = copy.deepcopy(optimizer.state[model[2].weight])
+    if cut == "out":
+        features = tuple(16 * channel + i for channel in (1, 4) for i in range(16))
+        replay(model, SurgeryLog((Cut("2", "out", (1, 4)), Cut("5", "in", features))), optimizer)
+        kept = ([0, 2, 3, 5],)
+    else:
+        replay(model, SurgeryLog((Cut("0", "out", (1, 4)), Cut("2", "in", (1, 4)))), optimizer)
+        kept = (slice(None), [0, 2, 3, 5, 6, 7])
+    after = optimizer.state[model[2].weight]
+    for name in ("row_var", "col_var"):
+        assert torch.equal(after[name], before[name][kept])
+    assert after["step"] == before["step"]
+    train(model, optimizer, 2, seed=1)
+
+
+def test_what_is_kept_in_another_shape_begins_anew():
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    train(model, optimizer, 1, seed=0)
+    optimizer.state[model[0].weight]["sketch"] = torch.zeros(3)
+    replay(model, SurgeryLog((Cut("0", "out", (1,)), Cut("1", "out", (1,)))), optimizer)
+    assert model[0].weight not in optimizer.state
+    assert optimizer.state[model[1].weight]["momentum_buffer"].shape == (7,)
+
+
+def pruners(model, optimizer):
+    x = torch.zeros(1, 1, 8, 8)
+    yield lambda: StructuredPruner(model, x, optimizer=optimizer)
+    yield lambda: LossPruner(model, x, optimizer, schedule=Schedule("linear", 0, 4))
+    yield lambda: DynamicPruner(model, x, optimizer, updates=Updates("fine", 10, 2), sparsity=0.5)
+    yield lambda: Walk(model, x, optimizer, every=1, decisions=1)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_optimizer_that_cannot_train_the_cut_network_is_refused(number):
+    model = network()
+    for optimizer, message in (
+        (torch.optim.SGD(network().parameters(), lr=0.1), "SGD holds no parameter of this Sequential"),
+        (torch.optim.LBFGS(model.parameters()), "LBFGS keeps .*: use Adam, AdamW or SGD"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            list(pruners(model, optimizer))[number]()
+
+
+def test_an_optimizer_of_some_of_the_parameters_will_do():
+    model = network()
+    optimizer = torch.optim.SGD(model[4].parameters(), lr=0.1)
+    assert StructuredPruner(model, torch.zeros(1, 1, 8, 8), optimizer=optimizer).step()
+    train(model, optimizer, 1, seed=0)

@@ -21,6 +21,7 @@ from edgeprune.prune.connections import find_connections
 from edgeprune.prune.contributions import Contributions
 from edgeprune.prune.cost import PRICES, Bill, Price, macs, weights
 from edgeprune.prune.masks import Masks
+from edgeprune.prune.optimizer_state import check
 from edgeprune.prune.structure import Piece, Structure
 from edgeprune.prune.taylor import Taylor
 from edgeprune.prune.trial import Example
@@ -83,6 +84,7 @@ class Walk:
             raise ConfigError(f"a decision every {every} steps, {decisions} times: both must be 1 or more")
         if not 0 < k < 1:
             raise ConfigError(f"k {k:g}: write the fraction of a layer that an action takes, above 0, below 1")
+        check(optimizer, model)
         self.structure = example_inputs if isinstance(example_inputs, Structure) else Structure(model, example_inputs)
         self.structure.optimizer = optimizer
         self.model, self.optimizer, self.keep, self.cost, self.align = model, optimizer, keep, cost, align

@@ -21,6 +21,7 @@ from edgeprune.prune.dynamic.distribution import Distribution, active_counts
 from edgeprune.prune.dynamic.exchange import Pattern, exchanged, first_active
 from edgeprune.prune.dynamic.updates import Updates
 from edgeprune.prune.masks import Masks
+from edgeprune.prune.optimizer_state import check
 from edgeprune.prune.pruner import Event, LayerConnections, LayerWidth, PruneReport
 from edgeprune.prune.structure import channels_of
 from edgeprune.prune.surgery import SurgeryLog
@@ -58,6 +59,7 @@ class DynamicPruner:
 
         Raises ConfigError where the sparsity cannot be reached, and says which can.
         """
+        check(optimizer, model)
         self.model, self.optimizer, self.updates = model, optimizer, updates
         self.distribution, self.drop_by = distribution, drop_by
         self.pattern = None if pattern is None else Pattern.parse(pattern)
