@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from edgeprune.errors import ConfigError
 
 Kind = Literal["one-shot", "linear", "cubic"]
 
@@ -21,8 +23,13 @@ class Schedule:
     """Calls between two removals."""
 
     def __post_init__(self) -> None:
-        if self.start < 0 or self.steps < 1 or self.every < 1:
-            raise ValueError(f"a schedule counts calls of step: {self}")
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"schedule {self.kind!r}: write one of {', '.join(get_args(Kind))}")
+        if not (self.start >= 0 and self.steps >= 1 and self.every >= 1):
+            raise ConfigError(
+                f"schedule: it counts calls of step: start {self.start} must be 0 or more, steps {self.steps} and every"
+                f" {self.every} 1 or more"
+            )
 
     @property
     def last(self) -> int:

@@ -196,12 +196,14 @@ class Structure:
     def state_dict(self) -> dict[str, Any]:
         """What was removed, as plain lists."""
         gone = {group: sorted(channels) for group, channels in self._gone.items() if channels and group >= 0}
-        return {"channels": gone, "blocks": sorted(self._blocks)}
+        return {"channels": gone, "blocks": sorted(self._blocks), "widths": dict(self.widths)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Remove what had been removed. Raises ModelError where that was another network's."""
+        """Remove what had been removed. Raises ModelError where that was another network's, or this is not dense."""
+        if self.log:
+            raise ModelError("this network has been cut already: load the pruner's state into the dense network")
         pieces = [Piece(group, tuple(channels)) for group, channels in state["channels"].items()]
-        if any(
+        if state.get("widths", self.widths) != self.widths or any(
             piece.group >= len(self.groups) or max(piece.channels) >= self.groups[piece.group].channels
             for piece in pieces
         ):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -55,8 +55,10 @@ class StructuredPruner:
         channels.
 
         Raises OutOfReachError where that cannot be reached, and says what can; ConfigError where a layer is named that
-        there is not, or that must stay whole, or an optimizer of another network; ModelError where there is nothing to remove from.
+        there is not, or that must stay whole, and for any other value that means nothing, or an optimizer of another
+        network; ModelError where there is nothing to remove from.
         """
+        _refuse(keep, cost if prices is None else None, remove, align)
         if optimizer is not None:
             check(optimizer, model)
         found = example_inputs if isinstance(example_inputs, Structure) else None
@@ -146,7 +148,7 @@ class StructuredPruner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. Cuts the dense network, so load this first, then the network's and the optimizer's.
 
-        Raises ModelError where the state is another network's.
+        Raises ModelError where the state is another network's, or something was removed from this one before.
         """
         self.structure.load_state_dict(state["structure"])
         self._steps = state["steps"]
@@ -328,6 +330,18 @@ class StructuredPruner:
         if channels <= self.align:
             return f"{channels} channels are no more than the alignment of {self.align}"
         return "its channels rank above those removed" if self.log else "not pruned yet"
+
+
+def _refuse(keep: float, cost: str | None, remove: str, align: int) -> None:
+    """Values that mean nothing."""
+    if not 0 < keep <= 1:
+        raise ConfigError(f"keep {keep:g}: write the fraction that may stay, above 0, up to 1")
+    if cost is not None and cost not in PRICES:
+        raise ConfigError(f"cost {cost!r}: write one of {', '.join(PRICES)}, or give prices")
+    if remove not in get_args(Remove):
+        raise ConfigError(f"remove {remove!r}: write one of {', '.join(get_args(Remove))}")
+    if not isinstance(align, int) or align < 1:
+        raise ConfigError(f"align {align!r}: write a number of channels, 1 or more")
 
 
 def _named(pattern: str, layers: Collection[str]) -> list[str]:

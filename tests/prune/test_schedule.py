@@ -1,5 +1,6 @@
 import pytest
 
+from edgeprune.errors import ConfigError
 from edgeprune.prune.schedule import Schedule
 
 
@@ -30,5 +31,10 @@ def test_the_cubic_one_removes_most_at_first():
 
 @pytest.mark.parametrize("how", [{"steps": 0}, {"every": 0}, {"start": -1}])
 def test_what_counts_nothing_is_refused(how):
-    with pytest.raises(ValueError, match="counts calls of step"):
+    with pytest.raises(ConfigError, match="counts calls of step"):
         Schedule("linear", **how)
+
+
+def test_a_kind_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="schedule 'cosine': write one of one-shot, linear, cubic"):
+        Schedule("cosine", start=0, steps=10)

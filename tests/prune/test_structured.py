@@ -367,3 +367,27 @@ def test_what_costs_much_for_what_it_matters_goes_first():
     pruner.step()
     assert {layer.name for layer in pruner.report.layers if layer.after < layer.before} == {"conv2"}
     assert widths(pruner)["conv2"] == (64, 32)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"keep": float("nan")}, "keep nan: write the fraction that may stay, above 0, up to 1"),
+        ({"keep": -1.0}, "keep -1: write"),
+        ({"remove": "block"}, "remove 'block': write one of channels, blocks"),
+        ({"cost": "flops"}, "cost 'flops': write one of macs, weights, or give prices"),
+        ({"align": 0}, "align 0: write a number of channels, 1 or more"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused_with_those_that_do(how, message):
+    with pytest.raises(ConfigError, match=message):
+        pruned(**how)
+
+
+def test_a_state_is_refused_by_a_network_that_has_been_cut():
+    model, pruner = pruned()
+    with pytest.raises(ModelError, match="has been cut already: load the pruner's state into the dense network"):
+        pruned()[1].load_state_dict(pruner.state_dict())
+    again = StructuredPruner(model, torch.zeros(1, 1, 8, 8), keep=0.9)
+    with pytest.raises(ModelError, match="the pruner's state is another network's"):
+        again.load_state_dict(pruner.state_dict())
