@@ -24,6 +24,8 @@ from edgeprune.quantize.corrections.bias_correction import mean_columns
 from edgeprune.quantize.corrections.equalize import Equalize
 from edgeprune.quantize.corrections.rounding import round_weights
 from edgeprune.quantize.corrections.smooth import Smooth, normalized_maxima
+from edgeprune.quantize.emission.blocks import block_size
+from edgeprune.quantize.emission.flavour import FLAVOURS, Flavour, fitted, in_blocks
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import read_plan
 from edgeprune.quantize.spec import Rounded
@@ -32,9 +34,10 @@ BATCH = 32
 MOST_MACS = 2e13
 """That rounding layer after layer may take: some minutes on one core. ResNet-56 on 512 images takes 7e12."""
 MEANS = "means.npz"
-ROUNDED = "rounded.npz"
+ROUNDED, IN_BLOCKS = "rounded.npz", "rounded-blocks.npz"
+"""With scales for output channels, and for blocks of them: what runtimes of one target want may be both."""
 WEIGHT, SCALE = "#weight", "#scale"
-"""What stands behind a weight's name in `ROUNDED`."""
+"""What stands behind a weight's name there."""
 CODE = ("quantize", "graph", "backends", "data")
 
 
@@ -97,24 +100,31 @@ def rounded(job: Job, exported: Stage, plan: Stage | None, *, alone: bool = Fals
     """
     if "rounding" not in job.recipe.quantize.corrections:
         return None
+    forms = {_file(FLAVOURS[name]): FLAVOURS[name] for name in job.backends or job.target.backends}
 
     def work(folder: Path) -> None:
         partial = folder / "layers"
-        partial.mkdir(exist_ok=True)
         graph = read_onnx(exported.folder / MODEL)
-        found = round_weights(
-            graph,
-            uniform_plan(graph, "int4") if plan is None else read_plan(plan.folder / PLAN, graph),
-            lambda: samples(job, exported),
-            sequential=not alone and _can_be_run_often(job, exported, graph),
-            folder=partial,
-            progress=job.progress,
-        )
-        arrays = {f"{name}{WEIGHT}": one.weight for name, one in found.items()}
-        _save(folder / ROUNDED, arrays | {f"{name}{SCALE}": one.scale for name, one in found.items()})
+        given = uniform_plan(graph, "int4") if plan is None else read_plan(plan.folder / PLAN, graph)
+        for file, flavour in forms.items():
+            # one dialect alone has blocks: what has 8 bits in it is nothing that other layers must make up for
+            chosen = fitted(given, graph, flavour) if flavour.stores_blocks else given
+            blocks = in_blocks(chosen, graph, flavour) if flavour.stores_blocks else {}
+            (partial / file).mkdir(parents=True, exist_ok=True)
+            found = round_weights(
+                graph,
+                chosen,
+                lambda: samples(job, exported),
+                blocks={name: size for name, one in blocks.items() if (size := block_size(one)) is not None},
+                sequential=not alone and _can_be_run_often(job, exported, graph),
+                folder=partial / file,
+                progress=job.progress,
+            )
+            arrays = {f"{name}{WEIGHT}": one.weight for name, one in found.items()}
+            _save(folder / file, arrays | {f"{name}{SCALE}": one.scale for name, one in found.items()})
         shutil.rmtree(partial)
 
-    inputs = _inputs(job, exported) | {"plan": plan, "alone": alone}
+    inputs = _inputs(job, exported) | {"plan": plan, "alone": alone, "forms": sorted(forms)}
     return job.stage("round", inputs, work, code=CODE, resumable=True)
 
 
@@ -124,9 +134,9 @@ def read_means(stage: Stage) -> dict[str, NDArray[np.float64]]:
         return dict(file)
 
 
-def read_rounded(stage: Stage) -> dict[str, Rounded]:
-    """By weight."""
-    with np.load(stage.folder / ROUNDED, allow_pickle=False) as file:
+def read_rounded(stage: Stage, flavour: Flavour) -> dict[str, Rounded]:
+    """By weight, as a dialect stores them."""
+    with np.load(stage.folder / _file(flavour), allow_pickle=False) as file:
         names = [key.removesuffix(WEIGHT) for key in file.files if key.endswith(WEIGHT)]
         return {name: Rounded(file[f"{name}{WEIGHT}"], file[f"{name}{SCALE}"]) for name in names}
 
@@ -136,6 +146,10 @@ def samples(job: Job, exported: Stage) -> Iterator[Feeds]:
     specs = read_facts(exported).inputs
     for part in job.splits.batches("calibrate", BATCH):
         yield feeds(specs, job.splits.preprocess(part.columns), job.splits.info.name)
+
+
+def _file(flavour: Flavour) -> str:
+    return IN_BLOCKS if flavour.stores_blocks else ROUNDED
 
 
 def _can_be_run_often(job: Job, exported: Stage, graph: ir.Model) -> bool:

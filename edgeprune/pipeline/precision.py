@@ -38,7 +38,9 @@ from edgeprune.pipeline.quantization import Quantization, first_backend
 from edgeprune.quantize.allocation.allocate import Amount
 from edgeprune.quantize.allocation.options import options_of
 from edgeprune.quantize.allocation.search import Tried, best_within_size, smallest_within
-from edgeprune.quantize.emission.flavour import flavour_for
+from edgeprune.quantize.emission.flavour import FLAVOURS, Flavour, flavour_for
+from edgeprune.quantize.emission.stored import four_bit_weights
+from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import read_plan, write_plan
 from edgeprune.quantize.sensitivity.candidates import Candidates, nearest
 from edgeprune.quantize.sensitivity.divergence import divergence
@@ -103,6 +105,7 @@ def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | 
     From the curvature of the loss where a module is at hand and its weights are those of the graph, else from runs of
     the graph.
     """
+    backend = first_backend(job)
 
     def work(folder: Path) -> None:
         facts, graph = read_facts(quantization.exported), quantization.graph()
@@ -114,7 +117,7 @@ def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | 
             _measured,
             graph=graph,
             feeds=given,
-            candidates=_candidates(graph, quantization),
+            candidates=_candidates(graph, quantization, FLAVOURS[backend]),
             likelihoods=by_output,
             random=np.random.default_rng(job.recipe.seed),
             ranges=read_ranges(quantization.ranges),
@@ -128,6 +131,7 @@ def sensitivity(job: Job, quantization: Quantization, load: Callable[[], Any] | 
         "rows": job.splits.fingerprint("calibrate"),
         "preprocess": job.splits.preprocess.to_json(),
         "task": job.splits.info.task,
+        "backend": backend,
         "module": load is not None,
         "seed": job.recipe.seed,
     }
@@ -145,12 +149,12 @@ def _measured(model: Any, *, graph: ir.Model, say: Callable[[str], None], **how:
     return divergence(graph, **how)
 
 
-def _candidates(graph: ir.Model, quantization: Quantization) -> Candidates:
-    """Weights to the nearest number, but for those in 4 bits that are rounded on purpose."""
-    found = nearest(graph)
-    stage = quantization.rounded.get("mixed")
-    for weight, one in (read_rounded(stage) if stage is not None else {}).items():
-        found[weight]["int4"] = one.weight
+def _candidates(graph: ir.Model, quantization: Quantization, flavour: Flavour) -> Candidates:
+    """Weights as they are stored: to the nearest number, but for those in 4 bits that are rounded on purpose."""
+    found, stage = nearest(graph), quantization.rounded.get("mixed")
+    rounded = read_rounded(stage, flavour) if stage is not None else {}
+    for weight, real in four_bit_weights(graph, uniform_plan(graph, "int4"), flavour, rounded).items():
+        found[weight]["int4"] = real
     return found
 
 

@@ -21,9 +21,9 @@ from edgeprune.quantize.constants import array
 from edgeprune.quantize.corrections.bias_correction import correct_biases
 from edgeprune.quantize.emission.flavour import Flavour, fitted
 from edgeprune.quantize.emission.qdq import emit
+from edgeprune.quantize.emission.stored import four_bit_weights
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import read_plan
-from edgeprune.quantize.sensitivity.candidates import four_bit_weights
 from edgeprune.quantize.spec import QuantPlan, Rounded
 
 UNIFORM = ("int8", "int4")
@@ -64,11 +64,9 @@ class Quantization:
     def spelled(self, plan: QuantPlan, flavour: Flavour, precision: str) -> ir.Model:
         """The graph with Q/DQ pairs, in a runtime's dialect, with the weights that were rounded for a precision."""
         graph, stage = self.graph(), self.rounded.get(precision)
-        rounded = read_rounded(stage) if stage is not None else {}
+        rounded = read_rounded(stage, flavour) if stage is not None else {}
         if self.means is not None:
-            graph = correct_biases(
-                graph, _nearest(graph, fitted(plan, graph, flavour), flavour, rounded), read_means(self.means)
-            )
+            graph = correct_biases(graph, _nearest(graph, plan, flavour, rounded), read_means(self.means))
         return emit(graph, plan, read_ranges(self.ranges), flavour, rounded)
 
 
@@ -79,7 +77,7 @@ def _nearest(
 
     Rounding for what a layer gives makes up for its mean already: corrected as well, ResNet-20 loses more.
     """
-    narrow = four_bit_weights(graph, plan, {})
+    narrow, plan = four_bit_weights(graph, plan, flavour), fitted(plan, graph, flavour)
     found = {weight: numbers for weight, numbers in narrow.items() if weight not in rounded}
     for layer in weighted_layers(graph):
         if layer.op in PRODUCTS and plan.layers[layer.weight].precision == "int8":

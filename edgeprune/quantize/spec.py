@@ -52,9 +52,9 @@ class Rounded:
     """A weight that was put on its grid on purpose, by other means than the nearest number."""
 
     weight: NDArray[np.float32]
-    """In the layout of its initializer; multiples of the scale of its channel."""
+    """In the layout of its initializer; multiples of the scale of its channel, or of its block in that."""
     scale: NDArray[np.float32]
-    """[C], along the layer's axis of output channels; what is emitted has this scale."""
+    """[C], along the layer's axis of output channels, or [C, blocks]; what is emitted has this scale."""
 
 
 @dataclass(frozen=True)

@@ -52,13 +52,15 @@ def round_weights(
     plan: QuantPlan,
     batches: Callable[[], Iterable[Feeds]],
     *,
+    blocks: Mapping[str, int] | None = None,
     sequential: bool = True,
     folder: Path | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, Rounded]:
     """Return the rounded weight of each int4 product layer of the plan, by initializer.
 
-    `batches` gives all samples, anew each time it is called. If `sequential`, each layer makes up for what the rounding
+    `batches` gives all samples, anew each time it is called. `blocks`: how many inputs share a scale, by weight, where
+    not all of an output channel do. If `sequential`, each layer makes up for what the rounding
     of those before it changed, and all samples run twice for each layer; else w* = w, all samples run once, and the
     moments of all layers are in memory together.
     A layer's wide channels are rounded to the nearest of 8 bits. In `folder` every finished layer is kept, and taken up
@@ -78,7 +80,7 @@ def round_weights(
                 if sequential:
                     moments = _moments(model, _with_weights(model, done), readers, batches)
                 real, wide = array(model.graph.initializers[weight]), plan.layers[weight].wide
-                done[weight] = _rounded(real, readers[0][1], moments.pop(weight), wide)
+                done[weight] = _rounded(real, readers[0][1], moments.pop(weight), wide, (blocks or {}).get(weight))
                 if file is not None:
                     _write(done[weight], file)
             task.advance(note=weight)
@@ -101,29 +103,35 @@ def best_scale(weight: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
 def round_rows(
     weight: NDArray[np.float64], scale: NDArray[np.float64], h: NDArray[np.float64], limit: int
 ) -> NDArray[np.float64]:
-    """Multiples of `scale` [C] in place of `weight` [C, K], of little error under `h` [K, K], positive definite.
+    """Multiples of `scale` [C] or [C, K] in place of `weight` [C, K], of little error under `h` [K, K].
 
-    With H^-1 = U^T U, U upper triangular, the best the weights behind j can do about its error is w -= U_j e_j / U_jj.
-    The inputs that matter most come first, while many are left to make up for them.
+    H is positive definite. With H^-1 = U^T U, U upper triangular, the best the weights behind j can do about its error
+    is w -= U_j e_j / U_jj. The inputs that matter most come first, while many are left to make up for them.
     """
     order = np.argsort(-np.diag(h), kind="stable")
     u = np.linalg.cholesky(np.linalg.inv(h[np.ix_(order, order)])).T
     left, rounded = weight[:, order], np.empty_like(weight)
+    scales = np.broadcast_to(scale.reshape(len(weight), -1), weight.shape)
     for j, column in enumerate(order):
-        rounded[:, column] = _nearest(left[:, j : j + 1], scale, limit)[:, 0]
+        rounded[:, column] = _nearest(left[:, j : j + 1], scales[:, column], limit)[:, 0]
         left[:, j:] -= np.outer((left[:, j] - rounded[:, column]) / u[j, j], u[j, j:])
     return rounded
 
 
-def _rounded(real: NDArray[np.float32], layer: WeightedLayer, moments: Moments, wide: Sequence[int]) -> Rounded:
+def _rounded(
+    real: NDArray[np.float32], layer: WeightedLayer, moments: Moments, wide: Sequence[int], block: int | None
+) -> Rounded:
     w = matrix(real.astype(np.float64), layer)
-    rounded, scales = np.empty_like(w), np.empty(w.shape[:2])
+    size = block or w.shape[2]
+    rounded, scales = np.empty_like(w), np.empty((*w.shape[:2], w.shape[2] // size))
     for group, (hh, c) in enumerate(zip(*moments, strict=True)):
         damping = (DAMPING * np.trace(hh) / len(hh) or 1.0) * np.eye(len(hh))
         h = hh + damping
         goal = np.linalg.solve(h, (w[group] @ (c + damping)).T).T  # h is symmetric
-        scales[group] = best_scale(goal, LIMITS["int4"])
-        rounded[group] = round_rows(goal, scales[group], h, LIMITS["int4"])
+        scales[group] = best_scale(goal.reshape(-1, size), LIMITS["int4"]).reshape(scales[group].shape)
+        rounded[group] = round_rows(goal, np.repeat(scales[group], size, axis=1), h, LIMITS["int4"])
+    if block:
+        return Rounded(as_weight(rounded, layer).astype(np.float32), scales[0].astype(np.float32))
     flat, scale = rounded.reshape(-1, w.shape[2]), scales.reshape(-1)
     for channel in wide:
         row = w.reshape(flat.shape)[channel : channel + 1]

@@ -10,7 +10,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from edgeprune.graph.fusion import LayerOnLastDimension, LookupInTurn, SumBeforeNormalization
-from edgeprune.graph.layers import PRODUCTS, WeightedLayer, as_layer
+from edgeprune.graph.layers import PRODUCTS, WeightedLayer, as_layer, weighted_layers
 from edgeprune.quantize.affine import asymmetric, balanced, centred, symmetric
 from edgeprune.quantize.emission.blocks import SIZES, block_size
 from edgeprune.quantize.emission.placement import ACTIVATIONS, MOVES
@@ -50,6 +50,11 @@ class Flavour:
     """Why the runtime reads no 4 bits; empty where it does."""
     weight_limit: int = LIMITS["int8"]
     """The largest magnitude of a quantized weight."""
+
+    @property
+    def stores_blocks(self) -> bool:
+        """Whether what has 4 bits has a scale for each block."""
+        return "blocks" in self.four_bits.values()
 
     def reduced(self) -> Flavour:
         """The same with 7-bit weights and second factors, for x86 without VNNI, whose 16-bit sums would saturate."""
@@ -139,7 +144,9 @@ def fitted(plan: QuantPlan, model: ir.Model, flavour: Flavour) -> QuantPlan:
             continue
         if reason := _refusal(node, flavour):
             layers[layer.weight] = LayerQuant("fp32", reason)
-        elif layers[layer.weight].precision == "int4" and (reason := _needs_eight_bits(layer, flavour)):
+        elif layers[layer.weight].precision == "int4" and (
+            reason := _needs_eight_bits(layer, layers[layer.weight], flavour)
+        ):
             layers[layer.weight] = LayerQuant("int8", reason)
     return QuantPlan(layers)
 
@@ -149,7 +156,16 @@ def kernel(chosen: LayerQuant, layer: WeightedLayer, flavour: Flavour) -> str:
     return "int8" if chosen.precision == "int4" and flavour.four_bits[layer.op] == "cast" else chosen.precision
 
 
-def _needs_eight_bits(layer: WeightedLayer, flavour: Flavour) -> str:
+def in_blocks(chosen: QuantPlan, model: ir.Model, flavour: Flavour) -> dict[str, WeightedLayer]:
+    """By weight: the first layer that reads it, where a fitted plan's 4 bits are stored in blocks."""
+    found: dict[str, WeightedLayer] = {}
+    for layer in weighted_layers(model):
+        if kernel(chosen.layers[layer.weight], layer, flavour) == "int4":
+            found.setdefault(layer.weight, layer)
+    return found
+
+
+def _needs_eight_bits(layer: WeightedLayer, chosen: LayerQuant, flavour: Flavour) -> str:
     """Why this layer's weights cannot have 4 bits; empty where they can."""
     if flavour.too_old:
         return flavour.too_old
@@ -157,6 +173,8 @@ def _needs_eight_bits(layer: WeightedLayer, flavour: Flavour) -> str:
         return f"this runtime has no {layer.op} with 4-bit weights"
     if flavour.four_bits[layer.op] == "blocks" and block_size(layer) is None:
         return f"{layer.weight_shape[1 - layer.axis]} inputs divide into no blocks of {SIZES[-1]} or more"
+    if flavour.four_bits[layer.op] == "blocks" and chosen.wide:
+        return "some of its channels keep 8 bits, which blocks of 4 cannot"
     if flavour.four_bits[layer.op] == "blocks" and layer.weight_shape[layer.axis] == 1:
         return "it has one output, for which NVIDIA's compiler has no 4-bit kernel"
     if flavour.four_bits[layer.op] == "blocks" and layer.weight_shape[-1] % 2:

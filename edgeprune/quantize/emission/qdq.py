@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from edgeprune.errors import ConfigError
 from edgeprune.graph.layers import PRODUCTS, WeightedLayer, as_layer, weighted_layers
 from edgeprune.graph.opset import at_least
-from edgeprune.quantize.affine import per_channel, quantize
+from edgeprune.quantize.affine import quantize
 from edgeprune.quantize.constants import add_constant, add_qparams, array
 from edgeprune.quantize.emission.blocks import quantize_blocks
 from edgeprune.quantize.emission.embedding import quantize_embedding
-from edgeprune.quantize.emission.flavour import Flavour, fitted, kernel
+from edgeprune.quantize.emission.flavour import Flavour, fitted, in_blocks
 from edgeprune.quantize.emission.packing import OPSET, add_integers
 from edgeprune.quantize.emission.placement import Placement, place
 from edgeprune.quantize.emission.recurrent import quantize_lstm
+from edgeprune.quantize.emission.stored import on_grid
 from edgeprune.quantize.plan import check
 from edgeprune.quantize.spec import LIMITS, LayerQuant, QParams, QuantPlan, Range, Rounded
 
@@ -42,15 +43,14 @@ def emit(
     range, ModelError where 4 bits need another opset and the graph cannot be brought there.
     """
     check(plan, model)
-    layers = fitted(plan, model, flavour).layers
+    chosen = fitted(plan, model, flavour)
+    layers = chosen.layers
     four_bits = any(layer.precision == "int4" for layer in layers.values())
     quantized = at_least(model.clone(), OPSET if four_bits else 0)
     for form in flavour.forms:
         quantized = form()(quantized).model
     graph = quantized.graph
-    blocks = {
-        one.weight: one for one in weighted_layers(quantized) if kernel(layers[one.weight], one, flavour) == "int4"
-    }
+    blocks = in_blocks(chosen, quantized, flavour)
     weights = [name for name, layer in layers.items() if layer.precision != "fp32" and name not in blocks]
     placement = place(quantized, set(weights), add_absorbs=flavour.add_absorbs)
     ranges = _with_moved(ranges, quantized)
@@ -61,10 +61,11 @@ def emit(
     qparams |= {name: flavour.right(ranges[name]) for name in placement.right}
     qparams |= {name: qparams[source] for name, source in placement.shared.items()}
 
+    given = rounded or {}
     for layer in blocks.values():
-        quantize_blocks(graph, layer)
+        quantize_blocks(graph, layer, given.get(layer.weight))
     for weight in weights:
-        _quantize_layers(quantized, weight, layers[weight], qparams, flavour, (rounded or {}).get(weight))
+        _quantize_layers(quantized, weight, layers[weight], qparams, flavour, given.get(weight))
     _quantize_activations(graph, placement, qparams, again=flavour.quantizes_moves)
     for name in [name for name, value in graph.initializers.items() if not value.uses()]:
         del graph.initializers[name]
@@ -163,7 +164,7 @@ def _quantize_products(
     for _, bias, x_scale in biases:
         if bias is not None:  # a dead channel's bias would not fit int32 if the weights alone chose the scale
             floor = np.maximum(floor, np.abs(bias.numbers) / (float(x_scale) * 2**30))
-    integers, w = _on_grid(array(real), axis, chosen, flavour, rounded, floor)
+    integers, w = on_grid(array(real), axis, chosen, flavour, rounded, floor)
     del graph.initializers[weight]
     stored = add_integers(graph, weight, integers, four=chosen.precision == "int4", wide=chosen.wide, axis=axis)
     # ONNX Runtime has no Gemm in integers without a zero point; a Conv needs none, and its file gets smaller
@@ -176,26 +177,6 @@ def _quantize_products(
             name = f"{layer.name}/bias"
             stored = add_constant(graph, name, quantize(bias.numbers, b))
             bias.node.replace_input_with(bias.index, _dequantized(graph, name, stored, b, axis=0, zero=zero))
-
-
-def _on_grid(
-    real: NDArray[np.float32],
-    axis: int,
-    chosen: LayerQuant,
-    flavour: Flavour,
-    rounded: Rounded | None,
-    floor: NDArray[np.float64],
-) -> tuple[NDArray[np.int8], QParams]:
-    """A weight as integers, and their scale for each output channel, which is at least `floor` [C]."""
-    narrow = np.full(real.shape[axis], chosen.precision == "int4")
-    narrow[list(chosen.wide)] = False
-    limit = np.where(narrow, LIMITS["int4"], flavour.weight_limit)
-    w = per_channel(real, axis, limit, floor)
-    if rounded is not None:
-        along = [-1 if dim == axis else 1 for dim in range(real.ndim)]
-        real = np.where(narrow.reshape(along), rounded.weight, real)
-        w = QParams(np.where(narrow, np.maximum(rounded.scale, floor), w.scale).astype(np.float32), w.zero_point)
-    return quantize(real, w, axis), w
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from edgeprune.graph.layers import PRODUCTS, WeightedLayer, weighted_layers
+from edgeprune.graph.layers import WeightedLayer, weighted_layers
 from edgeprune.quantize.affine import dequantize, per_channel, quantize
 from edgeprune.quantize.constants import array
 from edgeprune.quantize.emission.placement import place
-from edgeprune.quantize.spec import LIMITS, QuantPlan, Range, Rounded
+from edgeprune.quantize.spec import LIMITS, Range
 
 Candidates = Mapping[str, Mapping[str, NDArray[np.float32]]]
 """By weight initializer and precision: the real numbers, in its layout, that the stored integers stand for."""
@@ -25,27 +25,6 @@ def nearest(model: ir.Model) -> dict[str, dict[str, NDArray[np.float32]]]:
         for weight in layer.weights:
             real = array(model.graph.initializers[weight])
             found[weight] = {name: _rounded(real, layer, weight, limit) for name, limit in LIMITS.items()}
-    return found
-
-
-def four_bit_weights(
-    model: ir.Model, plan: QuantPlan, rounded: Mapping[str, Rounded]
-) -> dict[str, NDArray[np.float32]]:
-    """Every weight that a product multiplies by and the plan has in 4 bits, as the real numbers that are stored."""
-    found = {}
-    for layer in weighted_layers(model):
-        chosen = plan.layers[layer.weight]
-        if layer.op not in PRODUCTS or chosen.precision != "int4":
-            continue
-        real = array(model.graph.initializers[layer.weight])
-        narrow = (
-            rounded[layer.weight].weight
-            if layer.weight in rounded
-            else _rounded_along(real, layer.axis, LIMITS["int4"])
-        )
-        wide = np.isin(np.arange(real.shape[layer.axis]), chosen.wide)
-        along = [-1 if dim == layer.axis else 1 for dim in range(real.ndim)]
-        found[layer.weight] = np.where(wide.reshape(along), _rounded_along(real, layer.axis, LIMITS["int8"]), narrow)
     return found
 
 

@@ -107,6 +107,35 @@ def test_what_is_rounded_is_multiples_of_its_scale(chain, samples, sequential):
         assert (largest <= np.array(limits) + 1e-4).all()
 
 
+@pytest.fixture(scope="module")
+def dense(parse) -> ir.Model:
+    """Inputs of very different size, so that a block of them wants other steps than the next."""
+    text = """(float[N, 64] input) => (float[N, 6] output) {
+      a = MatMul(input, v)  r = Relu(a)  output = Gemm<transB = 1>(r, w, b)
+    }"""
+    v, w = RNG.normal(size=(64, 48)), RNG.normal(size=(6, 48))
+    v[:32] *= 0.05
+    w[:, 16:32] *= 0.05
+    return parse(text, **{name: array.astype(np.float32) for name, array in (("v", v), ("w", w), ("b", np.zeros(6)))})
+
+
+@pytest.mark.parametrize("sequential", [True, False])
+def test_in_blocks_what_is_rounded_is_multiples_of_its_blocks_scale(dense, evaluate, sequential):
+    x = (RNG.normal(size=(256, 64)) @ RNG.normal(size=(64, 64)) / 8).astype(np.float32)
+    rounded = {
+        sizes: round_weights(dense, int4_plan(dense), batches(x), blocks=dict(sizes), sequential=sequential)
+        for sizes in ((), (("v", 32), ("w", 16)))
+    }
+    for name, one in rounded[("v", 32), ("w", 16)].items():
+        rows, size = (one.weight.T, 32) if name == "v" else (one.weight, 16)
+        assert one.scale.shape == (len(rows), rows.shape[1] // size)
+        steps = rows.reshape(*one.scale.shape, size) / one.scale[..., None]
+        np.testing.assert_allclose(steps, np.rint(steps), atol=1e-4)
+        assert np.abs(steps).max() == pytest.approx(7, abs=1e-4)
+    channels, blocks = (output_error(dense, one, x, evaluate) for one in rounded.values())
+    assert blocks < 0.7 * channels
+
+
 def test_a_wide_channel_is_the_nearest_of_8_bits(chain, samples):
     real = chain.graph.initializers["w1"].const_value.numpy()
     one = round_weights(chain, int4_plan(chain, w1=(0, 3)), batches(samples))["w1"]

@@ -216,6 +216,13 @@ def test_a_layer_that_tensorrt_has_no_4_bit_kernel_for_keeps_eight_bits(parse, s
     assert why in chosen.layers["w"].reason
 
 
+def test_a_layer_some_of_whose_channels_keep_8_bits_keeps_them_all_where_4_lie_in_blocks(subject):
+    flavour = flavour_for("tensorrt", load_target("jetson-thor"))
+    chosen = fitted(plan(subject, w3=LayerQuant("int4", wide=(1,))), subject.model, flavour)
+    assert (chosen.layers["w3"].precision, chosen.layers["w3"].wide) == ("int8", ())
+    assert "keep 8 bits" in chosen.layers["w3"].reason
+
+
 def test_tables_and_recurrent_weights_are_stored_in_four_bits_too(parse, tmp_path):
     text = """(int64[N, 7] ids) => (float[7, 1, N, 5] y) {
         e = Gather(table, ids)  t = Transpose<perm = [1, 0, 2]>(e)  y = LSTM<hidden_size = 5>(t, w, r)
