@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from edgeprune.errors import EdgePruneError, ModelError
 from edgeprune.prune.attention import find_attentions
 from edgeprune.prune.recurrent import followable
-from edgeprune.prune.sides import Axis, side
+from edgeprune.prune.sides import Axis, computed, side
 from edgeprune.prune.surgery import Cut, merged
 from edgeprune.prune.trial import Trial
 
@@ -96,7 +96,7 @@ def find_groups(trial: Trial) -> Groups:
     calls = _Calls.of(trial)
     traced: list[_Traced] = []
     unfollowed = list(_follow(trial.model, "", calls, traced))
-    rules = [*_shared(trial.model), *_unreached(trial.model, calls)]
+    rules = [*_computed(trial.model), *_shared(trial.model), *_unreached(trial.model, calls)]
     joined = _joined(traced, trial.model)
     return Groups(tuple(_tried(trial, group, padded, rules) for group, padded in joined), tuple(unfollowed))
 
@@ -280,6 +280,13 @@ class _Rule:
             and (self.widths is None or side(model.get_submodule(member.module), member.axis).width in self.widths)
             for member in group.members
         )
+
+
+def _computed(model: nn.Module) -> Iterator[_Rule]:
+    """Layers whose weights are made of other parameters, before each run: cut, they would be made anew."""
+    for name, module in model.named_modules():
+        if made := computed(module):
+            yield _Rule(frozenset([name]), f"{made} of {name} is computed from other parameters (a parametrization)")
 
 
 def _shared(model: nn.Module) -> Iterator[_Rule]:

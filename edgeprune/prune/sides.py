@@ -60,6 +60,17 @@ def width(layer: nn.Module, axis: Axis) -> int:
     return side(layer, axis).width
 
 
+def computed(layer: nn.Module) -> str:
+    """The first tensor with channels that is neither a parameter nor a buffer; empty where there is none.
+
+    Such are those of `torch.nn.utils.parametrize` and `torch.nn.utils.prune`, of weight and spectral normalizations.
+    """
+    own = {name for name, _ in (*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False))}
+    axes: tuple[Axis, ...] = ("out", "in")
+    places = (place.tensor for axis in axes if (found := _side(layer, axis)) for place in found.places)
+    return next((name for name in places if name not in own and getattr(layer, name) is not None), "")
+
+
 def gates(layer: nn.RNNBase) -> int:
     """Of a recurrent layer: 4 of an LSTM, 3 of a GRU, 1 of a plain one."""
     return {"LSTM": 4, "GRU": 3}.get(layer.mode, 1)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
@@ -40,7 +41,7 @@ class Trial:
     @classmethod
     def of(cls, model: nn.Module, example: Example) -> Trial:
         """On the CPU, in evaluation mode; no channel is dead, and no two are alike."""
-        trial = copy.deepcopy(model).cpu().eval().requires_grad_(True)
+        trial = copy.deepcopy(model, _computed(model)).cpu().eval().requires_grad_(True)
         generator = torch.Generator().manual_seed(0)
         for parameter in trial.parameters():
             if parameter.ndim > 1:
@@ -94,6 +95,12 @@ def silence(model: nn.Module, parameters: Iterable[str]) -> None:
     """Set parameters to zero, in place."""
     for name in parameters:
         model.get_parameter(name).detach().zero_()
+
+
+def _computed(model: nn.Module) -> dict[int, Any]:
+    """Copies of what modules keep that was computed with gradients: only parameters can be copied as they are."""
+    kept = (one for module in model.modules() for one in vars(module).values() if isinstance(one, Tensor))
+    return {id(one): one.detach().clone() for one in kept}
 
 
 def _random(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 import torch_pruning
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.prune import l1_unstructured
 
 from edgeprune.errors import ModelError
 from edgeprune.models.zoo import build
@@ -335,3 +336,36 @@ def test_a_network_that_fails_is_refused_in_one_line():
     with pytest.raises(ModelError, match=r"Odd: fails on one sample .*--pruner none") as caught:
         find_groups(Trial.of(Odd(), torch.zeros(1, 3)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize(
+    "made",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        lambda layer: l1_unstructured(layer, "weight", 0.5),
+    ],
+)
+def test_a_layer_whose_weight_is_computed_stays_whole_and_training_goes_on(made):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        made(nn.Conv2d(3, 8, 3)), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 5)
+    )
+    optimizer = torch.optim.Adam(model.parameters())
+    x = torch.randn(2, 3, 8, 8)
+
+    def step():
+        model(x).square().sum().backward()
+        optimizer.step()
+
+    step()
+    pruner = StructuredPruner(model, X, optimizer=optimizer, keep=0.6)
+    assert pruner.structure.whole == ("0: weight of 0 is computed from other parameters (a parametrization)",)
+    pruner.step()
+    assert model[2].out_channels < 8
+    optimizer.zero_grad()
+    step()
+    assert {id(one) for group in optimizer.param_groups for one in group["params"]} == set(map(id, model.parameters()))
