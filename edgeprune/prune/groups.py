@@ -10,7 +10,7 @@ tried (`trial`): where removing half of it computes something else, it stays who
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -98,7 +98,8 @@ def find_groups(trial: Trial) -> Groups:
     unfollowed = list(_follow(trial.model, "", calls, traced))
     rules = [*_computed(trial.model), *_shared(trial.model), *_unreached(trial.model, calls)]
     joined = _joined(traced, trial.model)
-    return Groups(tuple(_tried(trial, group, padded, rules) for group, padded in joined), tuple(unfollowed))
+    tried = [_tried(trial, group, padded, rules) for group, padded in joined]
+    return Groups(tuple(_tried_together(trial, tried)), tuple(unfollowed))
 
 
 @dataclass(frozen=True)
@@ -326,11 +327,34 @@ def _tried(trial: Trial, group: ChannelGroup, padded: bool, rules: Sequence[_Rul
         return replace(group, whole="it has one channel")
     if broken := next((rule.reason for rule in rules if rule.holds(group, trial.model)), ""):
         return replace(group, whole=broken)
-    half = torch.randperm(group.channels, generator=torch.Generator().manual_seed(0))[: group.channels // 2].tolist()
-    fault = trial.fault(merged(group.cuts(half)))
+    fault = trial.fault(merged(group.cuts(_some(group, group.channels // 2, seed=0))))
     if fault and padded:
         fault = "a shortcut pads its channels with zeros: removing some would shift the rest"
     return replace(group, whole=fault)
+
+
+def _tried_together(trial: Trial, groups: Sequence[ChannelGroup]) -> list[ChannelGroup]:
+    """What passed its trial, cut in other ways, all at once: a group that then fails passed by chance."""
+    found = list(groups)
+    sizes: tuple[Callable[[int], int], ...] = (lambda n: 1, lambda n: max(n // 2 - 1 | 1, 1), lambda n: n - 1)
+    for seed, size in enumerate(sizes, 1):
+        free = [number for number, group in enumerate(found) if not group.whole]
+        cuts = [found[number].cuts(_some(found[number], size(found[number].channels), seed)) for number in free]
+        while fault := trial.fault(merged(one for cut in cuts for one in cut)):
+            fits, fails = 0, len(cuts)  # of the first so many groups
+            while fails - fits > 1:
+                middle = (fits + fails) // 2
+                if said := trial.fault(merged(one for cut in cuts[:middle] for one in cut)):
+                    fails, fault = middle, said
+                else:
+                    fits = middle
+            found[free[fits]] = replace(found[free[fits]], whole=fault)
+            del free[fits], cuts[fits]
+    return found
+
+
+def _some(group: ChannelGroup, count: int, seed: int) -> list[int]:
+    return torch.randperm(group.channels, generator=torch.Generator().manual_seed(seed))[:count].tolist()
 
 
 def _line(error: Exception) -> str:

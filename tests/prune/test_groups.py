@@ -369,3 +369,20 @@ def test_a_layer_whose_weight_is_computed_stays_whole_and_training_goes_on(made)
     optimizer.zero_grad()
     step()
     assert {id(one) for group in optimizer.param_groups for one in group["params"]} == set(map(id, model.parameters()))
+
+
+class EverySecond(nn.Module):
+    """Reads every second channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 16, 3), nn.Conv2d(8, 12, 3), nn.Conv2d(12, 5, 4)
+
+    def forward(self, x):
+        return self.last(self.second(self.first(x)[:, ::2]).relu()).flatten(1)
+
+
+def test_a_group_that_passes_a_trial_by_chance_does_not_pass_others():
+    found = whole(EverySecond())
+    assert found["first"]
+    assert found["second"] == ""
