@@ -35,28 +35,29 @@ Floats are stored in 16 bits; the numbers in the tables are those of these very 
 @click.command()
 @click.argument("weights", type=click.Path(path_type=Path, exists=True))
 @click.option("--recipe", required=True, help="The shipped recipe that they were trained by.")
+@click.option("--seed", type=int, help="Another than the recipe's, which the name then ends in.")
 @click.option("--scored", required=True, help="What the training said of them.")
-def main(weights: Path, recipe: str, scored: str) -> None:
+def main(weights: Path, recipe: str, seed: int | None, scored: str) -> None:
     """Store WEIGHTS under bench_results/weights/ and list them in its README."""
     job = read_yaml(find("recipes", recipe), Recipe)
+    other = "" if seed is None or seed == job.seed else f"-seed{seed}"
+    name, asked = recipe + other, recipe + (other and f" --seed {seed}")
     if pruned := weights.is_dir():
-        kept, command = FOLDER / recipe / "pruned.safetensors", f"edgeprune prune --recipe {recipe} --out {recipe}"
+        kept, command = FOLDER / name / "pruned.safetensors", f"edgeprune prune --recipe {asked} --out {name}"
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(weights / "architecture.json", kept.with_name("architecture.json"))
         weights /= kept.name
     else:
-        kept, command = (
-            FOLDER / f"{recipe}.safetensors",
-            f"edgeprune train --recipe {recipe} --out {recipe}.safetensors",
-        )
+        kept = FOLDER / f"{name}.safetensors"
+        command = f"edgeprune train --recipe {asked} --out {kept.name}"
     FOLDER.mkdir(parents=True, exist_ok=True)
     arrays = load_file(weights)
     save_file({name: x.astype(np.float16) if x.dtype == np.float32 else x for name, x in arrays.items()}, kept)
     readme = FOLDER / "README.md"
     lines = readme.read_text(encoding="utf-8").splitlines() if readme.is_file() else []
     rows = {found[1]: line for line in lines if (found := re.match(r"\| `([^`]+)`", line))}
-    name = recipe if pruned else kept.name
-    rows[name] = f"| `{name}` | {job.seed} | `{command}` | {scored} | `{sha256_of(kept)}` |"
+    name = name if pruned else kept.name
+    rows[name] = f"| `{name}` | {job.seed if seed is None else seed} | `{command}` | {scored} | `{sha256_of(kept)}` |"
     readme.write_text(HEADING + "\n".join(rows[name] for name in sorted(rows)) + "\n", encoding="utf-8")
 
 
