@@ -39,7 +39,7 @@ from edgeprune.quantize.allocation.allocate import Amount
 from edgeprune.quantize.allocation.options import options_of
 from edgeprune.quantize.allocation.search import Tried, best_within_size, smallest_within
 from edgeprune.quantize.emission.flavour import FLAVOURS, Flavour, flavour_for
-from edgeprune.quantize.emission.stored import four_bit_weights
+from edgeprune.quantize.emission.stored import stored_weights
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import read_plan, write_plan
 from edgeprune.quantize.sensitivity.candidates import Candidates, nearest
@@ -153,7 +153,8 @@ def _candidates(graph: ir.Model, quantization: Quantization, flavour: Flavour) -
     """Weights as they are stored: to the nearest number, but for those in 4 bits that are rounded on purpose."""
     found, stage = nearest(graph), quantization.rounded.get("mixed")
     rounded = read_rounded(stage, flavour) if stage is not None else {}
-    for weight, real in four_bit_weights(graph, uniform_plan(graph, "int4"), flavour, rounded).items():
+    four = uniform_plan(graph, "int4")
+    for weight, real in stored_weights(graph, four, flavour, rounded, precisions=("int4",)).items():
         found[weight]["int4"] = real
     return found
 

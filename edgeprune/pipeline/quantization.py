@@ -11,17 +11,14 @@ from numpy.typing import NDArray
 
 from edgeprune.bundle import PLAN
 from edgeprune.cache import Stage
-from edgeprune.graph.layers import PRODUCTS, weighted_layers
 from edgeprune.graph.load import read_onnx
 from edgeprune.pipeline.artifact import MODEL, read_ranges
 from edgeprune.pipeline.corrections import read_means, read_rounded
 from edgeprune.pipeline.job import Job
-from edgeprune.quantize.affine import dequantize, per_channel, quantize
-from edgeprune.quantize.constants import array
 from edgeprune.quantize.corrections.bias_correction import correct_biases
-from edgeprune.quantize.emission.flavour import Flavour, fitted
+from edgeprune.quantize.emission.flavour import Flavour
 from edgeprune.quantize.emission.qdq import emit
-from edgeprune.quantize.emission.stored import four_bit_weights
+from edgeprune.quantize.emission.stored import stored_weights
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.plan_file import read_plan
 from edgeprune.quantize.spec import QuantPlan, Rounded
@@ -77,14 +74,8 @@ def _nearest(
 
     Rounding for what a layer gives makes up for its mean already: corrected as well, ResNet-20 loses more.
     """
-    narrow, plan = four_bit_weights(graph, plan, flavour), fitted(plan, graph, flavour)
-    found = {weight: numbers for weight, numbers in narrow.items() if weight not in rounded}
-    for layer in weighted_layers(graph):
-        if layer.op in PRODUCTS and plan.layers[layer.weight].precision == "int8":
-            real = array(graph.graph.initializers[layer.weight])
-            q = per_channel(real, layer.axis, flavour.weight_limit)
-            found[layer.weight] = dequantize(quantize(real, q, layer.axis), q, layer.axis)
-    return found
+    stored = stored_weights(graph, plan, flavour)
+    return {weight: numbers for weight, numbers in stored.items() if weight not in rounded}
 
 
 def first_backend(job: Job) -> str:

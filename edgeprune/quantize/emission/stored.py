@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -16,10 +16,15 @@ from edgeprune.quantize.emission.flavour import Flavour, fitted, in_blocks
 from edgeprune.quantize.spec import LIMITS, LayerQuant, QParams, QuantPlan, Rounded
 
 
-def four_bit_weights(
-    model: ir.Model, plan: QuantPlan, flavour: Flavour, rounded: Mapping[str, Rounded] | None = None
+def stored_weights(
+    model: ir.Model,
+    plan: QuantPlan,
+    flavour: Flavour,
+    rounded: Mapping[str, Rounded] | None = None,
+    *,
+    precisions: Container[str] = ("int8", "int4"),
 ) -> dict[str, NDArray[np.float32]]:
-    """Every weight that a product multiplies by and that `qdq.emit` stores in 4 bits, as the real numbers it is then.
+    """Every weight that a product multiplies by and that `qdq.emit` stores as integers, as the real numbers it is then.
 
     One thing is left out: a channel of next to nothing may get coarser steps there, so that its bias fits int32.
     """
@@ -28,7 +33,7 @@ def four_bit_weights(
     found = {}
     for layer in weighted_layers(model):
         name, how = layer.weight, chosen.layers[layer.weight]
-        if layer.op not in PRODUCTS or how.precision != "int4" or name in found:
+        if layer.op not in PRODUCTS or how.precision not in precisions or name in found:
             continue
         real = array(model.graph.initializers[name])
         if name in blocks:

@@ -11,7 +11,7 @@ from edgeprune.quantize.corrections.rounding import round_weights
 from edgeprune.quantize.emission.blocks import block_size
 from edgeprune.quantize.emission.flavour import FLAVOURS, fitted, in_blocks
 from edgeprune.quantize.emission.qdq import emit
-from edgeprune.quantize.emission.stored import four_bit_weights
+from edgeprune.quantize.emission.stored import stored_weights
 from edgeprune.quantize.plan import uniform_plan
 from edgeprune.quantize.spec import LayerQuant, QuantPlan, Range
 
@@ -75,7 +75,7 @@ def test_they_are_the_weights_of_the_emitted_file(model, samples, dialect, round
     flavour = DIALECTS[dialect]
     plan = all_in_four(model, flavour, stem=(1, 5), second=(0, 7, 40))
     rounded = rounded_for(model, plan, flavour, samples) if rounds else {}
-    stored = four_bit_weights(model, plan, flavour, rounded)
+    stored = stored_weights(model, plan, flavour, rounded, precisions=("int4",))
     assert stored.keys() == IN_FOUR[dialect]
     emitted = in_the_file(emit(model, plan, ranges(model), flavour, rounded), IN_FOUR[dialect])
     for name, real in emitted.items():
@@ -89,7 +89,7 @@ def test_each_layers_mean_stays_with_the_weights_of_the_emitted_file(model, samp
     """On inputs from the float network: b + W E[x] is the same for the corrected bias and the stored weight."""
     flavour, plan = FLAVOURS[dialect], uniform_plan(model, "int4")
     means = mean_columns(model, [{"input": samples}])
-    corrected = correct_biases(model, four_bit_weights(model, plan, flavour), means)
+    corrected = correct_biases(model, stored_weights(model, plan, flavour), means)
     emitted = in_the_file(emit(corrected, plan, ranges(model), flavour), IN_FOUR[dialect])
     for name, transposed in (("first", True), ("second", False), ("last", False)):
         real, stored = model.graph.initializers[f"w_{name}"].const_value.numpy(), emitted[f"w_{name}"]
