@@ -43,15 +43,15 @@ def check_table(path: Path, target: Target) -> LatencyTable:
 
 
 def layer_times(job: Job, graph: ir.Model) -> LayerTimes | None:
-    """What each layer takes on the runtime that is foretold to be fastest in 8 bits; None where no table knows it.
+    """What each layer takes on the runtime, of those asked for, that is foretold to be fastest in 8 bits.
 
-    A layer of which one precision is unknown has that of the other.
+    None where no table knows it. A layer of which one precision is unknown has that of the other.
     """
     if job.recipe.latency_table is None:
         return None
     table, found = check_table(job.recipe.latency_table, job.target), []
     plan = uniform_plan(graph, "int8")
-    for runtime in job.target.backends:
+    for runtime in (name for name in job.target.backends if job.backends is None or name in job.backends):
         whole = predict(graph, plan, flavour_for(runtime, job.target), table, runtime)
         layers = {weight: _filled(ms) for weight, ms in layer_latencies(graph, table, runtime).items()}
         if whole.ms is not None and all(layers.values()):

@@ -188,6 +188,7 @@ def tune(job: Job, weights: Stage, quantization: Quantization, precision: str) -
         **quantization.inputs(precision),
         "precision": precision,
         "target": job.target.model_dump(mode="json"),
+        "backend": first_backend(job),
         "rows": job.splits.fingerprint("train"),
         "preprocess": job.splits.preprocess.to_json(),
         "train": part.model_dump(mode="json"),
@@ -200,7 +201,7 @@ def tune(job: Job, weights: Stage, quantization: Quantization, precision: str) -
         flavour = flavour_for(first_backend(job), job.target)
         graph = quantization.graph()
         plan = fitted(quantization.chosen(precision), graph, flavour)
-        finish = simulate(model, graph, plan, read_ranges(quantization.ranges), flavour.activation)
+        finish = simulate(model, graph, plan, read_ranges(quantization.ranges), flavour)
         _fit(job, model, recipe.quantize.epochs, folder, part, keep=None)
         finish()
         surgery.save(folder, model, log, recipe.model, job.arguments)

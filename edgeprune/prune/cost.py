@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from edgeprune.errors import ConfigError
 from edgeprune.prune.attention import find_attentions
 from edgeprune.prune.sides import CONVOLUTIONS, Axis, directions, gates, side
 from edgeprune.prune.trial import Trial
@@ -116,6 +117,16 @@ def weights(trial: Trial) -> tuple[Price, ...]:
 
 PRICES: Mapping[str, Callable[[Trial], tuple[Price, ...]]] = {"macs": macs, "weights": weights}
 WORDS = {"macs": "multiply-accumulates", "weights": "weights", "latency": "latency"}
+
+
+def check_budget(keep: float, cost: str | None, align: int) -> None:
+    """Refuse with ConfigError a fraction, a cost (None: its prices are given) or a multiple that means nothing."""
+    if not 0 < keep <= 1:
+        raise ConfigError(f"keep {keep:g}: write the fraction that may stay, above 0, up to 1")
+    if cost is not None and cost not in PRICES:
+        raise ConfigError(f"cost {cost!r}: write one of {', '.join(PRICES)}, or give prices")
+    if not isinstance(align, int) or align < 1:
+        raise ConfigError(f"align {align!r}: write a number of channels, 1 or more")
 
 
 def _multiplied(name: str, layer: nn.Module, uses: int) -> Price | None:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from edgeprune.errors import ConfigError, ModelError, OutOfReachError
 from edgeprune.prune import CRITERIA
 from edgeprune.prune.blocks import Block
-from edgeprune.prune.cost import PRICES, WORDS, Bill, Price, macs
+from edgeprune.prune.cost import PRICES, WORDS, Bill, Price, check_budget, macs
 from edgeprune.prune.criterion import Criterion, Remove
 from edgeprune.prune.optimizer_state import check
 from edgeprune.prune.pruner import Event, LayerWidth, PruneReport
@@ -58,7 +58,9 @@ class StructuredPruner:
         there is not, or that must stay whole, and for any other value that means nothing, or an optimizer of another
         network; ModelError where there is nothing to remove from.
         """
-        _refuse(keep, cost if prices is None else None, remove, align)
+        check_budget(keep, cost if prices is None else None, align)
+        if remove not in get_args(Remove):
+            raise ConfigError(f"remove {remove!r}: write one of {', '.join(get_args(Remove))}")
         if optimizer is not None:
             check(optimizer, model)
         found = example_inputs if isinstance(example_inputs, Structure) else None
@@ -330,18 +332,6 @@ class StructuredPruner:
         if channels <= self.align:
             return f"{channels} channels are no more than the alignment of {self.align}"
         return "its channels rank above those removed" if self.log else "not pruned yet"
-
-
-def _refuse(keep: float, cost: str | None, remove: str, align: int) -> None:
-    """Values that mean nothing."""
-    if not 0 < keep <= 1:
-        raise ConfigError(f"keep {keep:g}: write the fraction that may stay, above 0, up to 1")
-    if cost is not None and cost not in PRICES:
-        raise ConfigError(f"cost {cost!r}: write one of {', '.join(PRICES)}, or give prices")
-    if remove not in get_args(Remove):
-        raise ConfigError(f"remove {remove!r}: write one of {', '.join(get_args(Remove))}")
-    if not isinstance(align, int) or align < 1:
-        raise ConfigError(f"align {align!r}: write a number of channels, 1 or more")
 
 
 def _named(pattern: str, layers: Collection[str]) -> list[str]:

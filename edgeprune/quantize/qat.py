@@ -20,6 +20,8 @@ from torch.nn.utils import parametrize
 from edgeprune.errors import ModelError
 from edgeprune.graph.layers import weighted_layers
 from edgeprune.quantize.affine import SMALLEST_SCALE
+from edgeprune.quantize.emission.blocks import block_size
+from edgeprune.quantize.emission.flavour import Flavour, in_blocks
 from edgeprune.quantize.emission.placement import place
 from edgeprune.quantize.spec import LIMITS, LayerQuant, QParams, QuantPlan, Range
 
@@ -30,45 +32,47 @@ ROUNDED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 class OnGrid(nn.Module):
     """w = s round(w / s) with s = max|w| / limit for each output channel, the first dimension of a torch weight."""
 
-    def __init__(self, quant: LayerQuant, channels: int) -> None:
+    def __init__(self, quant: LayerQuant, channels: int, widest: int, block: int | None = None) -> None:
+        """`widest` is the limit of 8 bits; `block` splits a channel's inputs into so many for each scale."""
         super().__init__()
-        limit = torch.full((channels,), float(LIMITS[quant.precision]))
-        limit[list(quant.wide)] = float(LIMITS["int8"])
+        limit = torch.full((channels,), float(LIMITS["int4"] if quant.precision == "int4" else widest))
+        limit[list(quant.wide)] = float(widest)
         self.register_buffer("limit", limit, persistent=False)
+        self.block = block
 
     def forward(self, w: Tensor) -> Tensor:
         """The rounded weight; its gradient is that of `w`."""
-        limit = self.get_buffer("limit").view(-1, *[1] * (w.dim() - 1))
-        s = (w.detach().abs().amax(dim=tuple(range(1, w.dim())), keepdim=True) / limit).clamp_min(SMALLEST_SCALE)
-        return w + ((w / s).round() * s - w).detach()
+        rows = w.detach().reshape(len(w), -1, self.block or w[0].numel())  # [C, blocks, inputs of each]
+        s = (rows.abs().amax(dim=-1, keepdim=True) / self.get_buffer("limit").view(-1, 1, 1)).clamp_min(SMALLEST_SCALE)
+        return w + (((rows / s).round() * s).view_as(w) - w).detach()
 
 
 def simulate(
-    model: nn.Module,
-    graph: ir.Model,
-    plan: QuantPlan,
-    ranges: Mapping[str, Range],
-    activation: Callable[[Range], QParams],
+    model: nn.Module, graph: ir.Model, plan: QuantPlan, ranges: Mapping[str, Range], flavour: Flavour
 ) -> Callable[[], None]:
     """Round weights and layers' inputs as `plan` says; call what is returned when training is over.
 
-    `graph` was exported from `model`, and `ranges` are those that will be emitted. Afterwards the weights are on their
-    grids: the largest of a channel is at the end of it, so that the scale that is found for it is the same. Recurrent
-    layers stay as they are. Raises ModelError where a weight of the graph is none of the model's.
+    `graph` was exported from `model`, `plan` is fitted to the flavour, and `ranges` are those that will be emitted.
+    Afterwards the weights are on their grids: the largest of a channel, or block, is at the end of it, so that the
+    scale that is found for it is the same. Recurrent layers stay as they are, and so do the inputs of weights in
+    blocks. Raises ModelError where a weight of the graph is none of the model's.
     """
     modules = {f"{name}.weight" if name else "weight": module for name, module in model.named_modules()}
     layers = [one for one in weighted_layers(graph) if plan.layers[one.weight].precision != "fp32"]
+    blocks = in_blocks(plan, graph, flavour)
     shared = place(graph, {one.weight for one in layers}, add_absorbs=False).shared
     hooks, rounded = [], []
     for layer in {one.weight: one for one in layers if one.recurrence is None}.values():
         module = modules.get(layer.weight)
         if module is None or not isinstance(module.weight, nn.Parameter):
             raise ModelError(f"weight '{layer.weight}' of the graph is no weight of {type(model).__name__}")
-        parametrize.register_parametrization(module, "weight", OnGrid(plan.layers[layer.weight], len(module.weight)))
+        block = block_size(layer) if layer.weight in blocks else None
+        grid = OnGrid(plan.layers[layer.weight], len(module.weight), flavour.weight_limit, block)
+        parametrize.register_parametrization(module, "weight", grid)
         rounded.append(module)
         span = ranges.get(shared.get(layer.input, layer.input))
-        if span is not None and isinstance(module, ROUNDED):
-            hooks.append(module.register_forward_pre_hook(partial(_round_input, activation(span))))
+        if block is None and span is not None and isinstance(module, ROUNDED):
+            hooks.append(module.register_forward_pre_hook(partial(_round_input, flavour.activation(span))))
 
     def finish() -> None:
         for hook in hooks:

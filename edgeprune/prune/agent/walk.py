@@ -19,7 +19,7 @@ from edgeprune.errors import ConfigError, ModelError
 from edgeprune.prune.agent.observation import FEATURES, Watch, logarithm
 from edgeprune.prune.connections import find_connections
 from edgeprune.prune.contributions import Contributions
-from edgeprune.prune.cost import PRICES, Bill, Price, macs, weights
+from edgeprune.prune.cost import PRICES, Bill, Price, check_budget, macs, weights
 from edgeprune.prune.masks import Masks
 from edgeprune.prune.optimizer_state import check
 from edgeprune.prune.structure import Piece, Structure
@@ -84,6 +84,7 @@ class Walk:
             raise ConfigError(f"a decision every {every} steps, {decisions} times: both must be 1 or more")
         if not 0 < k < 1:
             raise ConfigError(f"k {k:g}: write the fraction of a layer that an action takes, above 0, below 1")
+        check_budget(keep, cost if prices is None else None, align)
         check(optimizer, model)
         self.structure = example_inputs if isinstance(example_inputs, Structure) else Structure(model, example_inputs)
         self.structure.optimizer = optimizer

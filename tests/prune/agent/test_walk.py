@@ -119,6 +119,9 @@ def test_what_cannot_be_is_refused(begun):
         begun(every=0)
     with pytest.raises(ConfigError, match="k 1: write the fraction"):
         begun(k=1.0)
+    for nonsense in ({"keep": 0.0}, {"keep": 1.5}, {"cost": "time"}, {"align": 0}):
+        with pytest.raises(ConfigError, match=f"^{next(iter(nonsense))} "):
+            begun(**nonsense)
 
 
 def test_a_walk_over_a_residual_network_does_not_touch_what_its_shortcuts_pad(short, begun):
