@@ -39,7 +39,7 @@ IN_TRAINING: dict[str, dict[str, Any]] = {
     "one-shot-sparse": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="one-shot")},
     "loss": {"pruner": "loss"},
     "loss-threshold": {"pruner": "loss", "loss": LossPart(threshold=0.01, connections=0.5)},
-    "rl": {"pruner": "rl"},
+    "rl": {"pruner": "rl", "rl": RlPart()},
     "rl-random": {"pruner": "rl", "rl": RlPart(random=True, policy=None)},
 }
 AFTERWARDS = ("uniform", "magnitude", "taylor")
@@ -67,6 +67,8 @@ def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) ->
         merged = {how["pruner"]: own | (changed.model_dump(exclude_unset=True) if changed else {})}
         if how["pruner"] == "dynamic":
             merged = {"dynamic": _used(merged["dynamic"])}
+        if how["pruner"] == "rl":  # as many decisions as in the episodes that it learns in
+            merged["rl"]["every_epochs"] = epochs / base.prune.rl.episode_epochs
         budget = {} if method in WITHOUT_FRACTION else {"keep": keep}
         prune = PrunePart(**how | merged | budget | (shape if how["pruner"] != "dynamic" else {}))
     model = method.removeprefix(FAMILY) if method.startswith(FAMILY) else base.model

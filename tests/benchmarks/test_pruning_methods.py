@@ -13,7 +13,7 @@ from edgeprune.targets.load import load_target
 
 BASE = Recipe(
     train=TrainPart(epochs=10, batch=32),
-    prune=PrunePart(pruner="rl", keep=0.4, align=4, rl=RlPart(every_epochs=2)),
+    prune=PrunePart(pruner="rl", keep=0.4, align=4, rl=RlPart(episode_epochs=4)),
 )
 
 
@@ -33,7 +33,9 @@ def test_every_method_gets_the_same_epochs_and_the_fraction_and_the_seed_that_ar
         assert (recipe.seed, recipe.train.batch) == (3, 32)
         assert ("keep" in recipe.prune.model_fields_set) == (method not in ("dense", *script.WITHOUT_FRACTION))
         assert recipe.prune.keep == 0.5
-    assert script.recipe_of(BASE, "rl-random", 0.5, 8, 3).prune.rl == RlPart(every_epochs=2, random=True)
+    assert script.recipe_of(BASE, "rl-random", 0.5, 8, 3).prune.rl == RlPart(
+        every_epochs=2, episode_epochs=4, random=True
+    )
     assert script.recipe_of(BASE, "taylor", 0.5, 8, 3).prune.align == 4
     assert script.recipe_of(BASE, "static", 0.5, 8, 3).prune.dynamic.schedule == "static"
 
