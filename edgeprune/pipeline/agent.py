@@ -27,7 +27,7 @@ from edgeprune.prune.agent import policy as policies
 from edgeprune.prune.agent.reward import Judged, Reward
 from edgeprune.prune.agent.walk import Walk
 from edgeprune.train.batches import load_batches
-from edgeprune.train.fit import Epoch, fit
+from edgeprune.train.fit import RECOVERY, Epoch, fit
 from edgeprune.train.loss import is_probability, loss_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 LEARNING = "learning.json"
 FILES = (policies.WEIGHTS, policies.DESCRIPTION, LEARNING)
+APPLIED = {"policy", "random", "every_epochs"}
+"""Settings that say nothing of how a policy is learned."""
 JUDGED_AT_ONCE = 256
 
 Draw = Callable[[int], nn.Module]
@@ -51,11 +53,11 @@ def learn(
     part, recipe = job.recipe.prune, job.recipe
     inputs: dict[str, Any] = {
         **first,
-        "prune": part.model_dump(mode="json"),
+        "prune": part.model_dump(mode="json", exclude={"rl": APPLIED, "loss": True, "dynamic": True}),
         "align": job.target.channel_alignment,
         "rows": [job.splits.fingerprint(split) for split in ("train", "select")],
         "preprocess": job.splits.preprocess.to_json(),
-        "train": recipe.train.model_dump(mode="json"),
+        "train": recipe.train.model_dump(mode="json", exclude={"epochs", *RECOVERY}),
         "seed": recipe.seed,
         "learner": metadata.version("stable-baselines3"),
     }

@@ -70,6 +70,12 @@ def test_an_agent_learns_prunes_and_its_policy_can_be_taken_again_or_is_refused(
     weights = [(tmp_path / name / "pruned.safetensors").read_bytes() for name in ("agent", "again")]
     assert weights[0] == weights[1]
     assert pruning(tmp_path / "again")["rl"]["policy"] == "agent"
+    longer = job(
+        train=SHORT.model_copy(update={"recover_epochs": 3}),
+        prune=PrunePart(pruner="rl", keep=0.6, rl=RlPart(**how | {"every_epochs": 0.5})),
+    )
+    single.prune(longer, tmp_path / "longer")  # does not learn anew
+    assert len([*longer.cache.root.glob("learn/*/policy.json")]) == 1
     with pytest.raises(ModelError, match="agent: was learned for another architecture"):
         single.prune(job(model="lenet5", train=SHORT, prune=taken), tmp_path / "other")
     drawn = PrunePart(pruner="rl", keep=0.6, rl=RlPart(every_epochs=1, random=True))
