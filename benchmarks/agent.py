@@ -1,4 +1,4 @@
-"""What an agent learned, beside random policies and an agent whose observations are shuffled.
+"""What an agent learned, beside policies that are random or always the same, and one whose observations are shuffled.
 
     python benchmarks/agent.py cnn-cifar10-agent --out build/agent
 
@@ -9,20 +9,35 @@ printed; give every seed a folder of its own. Killed, the command goes on where 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from statistics import mean, stdev
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeprune.api import job_with
 from edgeprune.pipeline import artifact, network, priced
+from edgeprune.pipeline.agent import LEARNING
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.pruners import Prices
 from edgeprune.prune.agent.learn import Curve, learn, play
-from edgeprune.prune.agent.policy import LearnedPolicy, RandomPolicy
+from edgeprune.prune.agent.policy import LearnedPolicy, Policy, RandomPolicy, load
+from edgeprune.prune.agent.walk import Action
+
+
+@dataclass(frozen=True)
+class Always:
+    """The same to every layer: an agent that learned something is better than each of these."""
+
+    chosen: Action
+
+    def action(self, observation: NDArray[np.float32], step: int, number: int) -> Action:
+        """That one."""
+        return self.chosen
 
 
 def prices_of(job: Job) -> Prices | None:
@@ -51,30 +66,36 @@ def last(curve: Curve, count: int) -> str:
 def main(recipe: str, seed: int | None, tested: int, out: Path) -> None:
     """Learn with and without observations, and play."""
     job = job_with({"seed": seed}, recipe=recipe)
-    how = job.recipe.prune.rl
+    how, prices = job.recipe.prune.rl, prices_of(job)
+    if (policy := network.learned(job, prices)) is None:
+        raise click.UsageError(f"{recipe}: nothing is learned there: prune.pruner must be rl, without a policy")
     out.mkdir(parents=True, exist_ok=True)
-    curves, prices = {}, prices_of(job)
     asked = sha256(job.recipe.model_dump_json().encode()).hexdigest()[:12]  # another recipe's is not gone on with
-    for name in ("agent", "shuffled"):
+    shuffled = network.agent_environment(job, prices, shuffled=True)
+    layers = load(policy.folder).architecture
+    learned = learn(
+        shuffled,
+        episodes=how.episodes,
+        transitions=len(layers) * (how.episode_epochs - 1),
+        seed=job.recipe.seed,
+        checkpoint=out / f"shuffled-{asked}.checkpoint",
+        note=lambda episode, worth: click.echo(f"shuffled {episode}: {worth:.3f}", err=True),
+    )
+    curves = {
+        "agent, learning": Curve(**json.loads((policy.folder / LEARNING).read_bytes())),
+        "shuffled, learning": learned.curve,
+    }
+    for name, chosen in (("agent", load(policy.folder)), ("shuffled", LearnedPolicy(learned.weights, layers))):
         environment = network.agent_environment(job, prices, shuffled=name == "shuffled")
-        environment.reset(seed=0)
-        layers = environment.walk.architecture
-        environment.episode = 0
-        learned = learn(
-            environment,
-            episodes=how.episodes,
-            transitions=len(layers) * (how.episode_epochs - 1),
-            seed=job.recipe.seed,
-            checkpoint=out / f"{name}-{asked}.checkpoint",
-            note=lambda episode, worth: click.echo(f"{name} {episode}: {worth:.3f}", err=True),  # noqa: B023
-        )
-        curves[f"{name}, learning"] = learned.curve
         environment.episode = how.episodes  # trainings that none was learned in
-        curves[name] = play(environment, [LearnedPolicy(learned.weights, layers)] * tested)
-    environment = network.agent_environment(job, prices)
-    environment.episode = how.episodes
+        curves[name] = play(environment, [chosen] * tested)
     seeds = range(job.recipe.seed * tested, (job.recipe.seed + 1) * tested)  # another in each episode
-    curves["random"] = play(environment, map(RandomPolicy, seeds))
+    untaught: dict[str, list[Policy]] = {"random": [RandomPolicy(one) for one in seeds]}
+    untaught |= {f"always {action.name.lower()}": [Always(action)] * tested for action in Action}
+    for name, policies in untaught.items():
+        environment = network.agent_environment(job, prices)
+        environment.episode = how.episodes
+        curves[name] = play(environment, policies)
     (out / "curves.json").write_text(json.dumps({name: asdict(curve) for name, curve in curves.items()}) + "\n")
     for name, curve in curves.items():
         click.echo(f"{name}: return {last(curve, tested)}")

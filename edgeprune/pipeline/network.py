@@ -134,9 +134,9 @@ def recover(job: Job, pruned: Stage, dense: Stage, priced: pruners.Prices | None
     }
     if recipe.train.distill:
         inputs["teacher"] = dense
-    learned = _learned(job, priced)
-    if learned is not None:
-        inputs["policy"] = learned
+    policy = learned(job, priced)
+    if policy is not None:
+        inputs["policy"] = policy
     elif recipe.prune.pruner == "rl" and recipe.prune.rl.policy is not None:
         inputs["policy"] = [sha256_of(recipe.prune.rl.policy / name) for name in (WEIGHTS, DESCRIPTION)]
 
@@ -147,8 +147,8 @@ def recover(job: Job, pruned: Stage, dense: Stage, priced: pruners.Prices | None
         made: list[Pruner] = []
 
         def begin(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Pruner:
-            policy = agent.policy_of(job, learned) if recipe.prune.pruner == "rl" else None
-            made.append(pruners.in_training(job, model, _example(job, model), optimizer, steps, priced, policy))
+            chosen = agent.policy_of(job, policy) if recipe.prune.pruner == "rl" else None
+            made.append(pruners.in_training(job, model, _example(job, model), optimizer, steps, priced, chosen))
             return made[0]
 
         def keep(kept: Path) -> None:
@@ -158,11 +158,21 @@ def recover(job: Job, pruned: Stage, dense: Stage, priced: pruners.Prices | None
         keep(folder)
         if gradual:
             _write_pruning(job, folder, asdict(made[0].report))
-            agent.keep(job, learned, folder)
+            agent.keep(job, policy, folder)
         else:
             (folder / PRUNING).write_text(pruning)
 
     return job.stage("recover", inputs, work, code=("models", "train", "prune", "data"), resumable=True)
+
+
+def learned(job: Job, priced: pruners.Prices | None) -> Stage | None:
+    """The stage in which an agent learns its policy; None where nothing is to be learned."""
+    how = job.recipe.prune.rl
+    if job.recipe.prune.pruner != "rl" or how.random or how.policy is not None:
+        return None
+    given = job.recipe.weights
+    first = {**factory(job), "weights": None if given is None else sha256_of(given)}
+    return agent.learn(job, first, partial(_begun, job), _example(job, _drawn(job)), priced)
 
 
 def agent_environment(job: Job, priced: pruners.Prices | None = None, *, shuffled: bool = False) -> PruningEnvironment:
@@ -291,16 +301,6 @@ def _mismatch(job: Job, model: torch.nn.Module, split: str) -> float | None:
         for part in islice(job.splits.batches(split, size), count)
     )
     return mismatch(model, ({name: torch.from_numpy(array) for name, array in one.items()} for one in given))
-
-
-def _learned(job: Job, priced: pruners.Prices | None) -> Stage | None:
-    """The stage in which an agent learns its policy, where it must."""
-    how = job.recipe.prune.rl
-    if job.recipe.prune.pruner != "rl" or how.random or how.policy is not None:
-        return None
-    given = job.recipe.weights
-    first = {**factory(job), "weights": None if given is None else sha256_of(given)}
-    return agent.learn(job, first, partial(_begun, job), _example(job, _drawn(job)), priced)
 
 
 def _begun(job: Job, seed: int) -> torch.nn.Module:
