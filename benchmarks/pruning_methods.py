@@ -14,6 +14,7 @@ beside the file by turns.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import click
+from scipy.stats import t
 
 from edgeprune.api import recipe_with, stage_cache
 from edgeprune.pipeline import artifact, network
@@ -42,7 +44,10 @@ IN_TRAINING: dict[str, dict[str, Any]] = {
     "rl": {"pruner": "rl", "rl": RlPart()},
     "rl-random": {"pruner": "rl", "rl": RlPart(random=True, policy=None)},
 }
-AFTERWARDS = ("uniform", "magnitude", "taylor")
+PER_COST = "-per-cost"
+"""Behind a method: what matters least for what it costs goes first, whatever the recipe says."""
+IN_TRAINING[f"loss{PER_COST}"] = IN_TRAINING["loss"] | {"per_cost": True}
+AFTERWARDS = ("uniform", "magnitude", "taylor", f"taylor{PER_COST}")
 METHODS = ("dense", *IN_TRAINING, *AFTERWARDS)
 FAMILY = "dense:"
 """In front of the model that another member of the family is."""
@@ -58,7 +63,8 @@ def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) ->
         train, prune = {"epochs": epochs}, PrunePart(pruner="none")
     elif method in AFTERWARDS:
         train = {"epochs": epochs // 2, "recover_epochs": epochs - epochs // 2}
-        prune = PrunePart(pruner=method, keep=keep, **shape)
+        shape |= {"per_cost": True} if method.endswith(PER_COST) else {}
+        prune = PrunePart.model_validate({"pruner": method.removesuffix(PER_COST), "keep": keep} | shape)
     else:
         train = {"epochs": epochs, "recover_epochs": epochs, "recover_lr": None, "recover_augment": None}
         how = IN_TRAINING[method]
@@ -70,7 +76,7 @@ def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) ->
         if how["pruner"] == "rl":  # as many decisions as in the episodes that it learns in
             merged["rl"]["every_epochs"] = epochs / base.prune.rl.episode_epochs
         budget = {} if method in WITHOUT_FRACTION else {"keep": keep}
-        prune = PrunePart(**how | merged | budget | (shape if how["pruner"] != "dynamic" else {}))
+        prune = PrunePart(**(shape if how["pruner"] != "dynamic" else {}) | how | merged | budget)
     model = method.removeprefix(FAMILY) if method.startswith(FAMILY) else base.model
     part = base.train.model_copy(update={**train, "distill": 0.0})
     return base.model_copy(update={"model": model, "weights": None, "prune": prune, "seed": seed, "train": part})
@@ -135,28 +141,53 @@ def done(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
 
 
-def table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Markdown: a row per method and fraction, means over seeds, with the deviation of one."""
-    yield "| method | keep | seeds | accuracy, % (report) | macs | zeros | training FLOPs | training, s | p50, ms |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+def table(rows: list[dict[str, Any]], against: str = "dense") -> Iterator[str]:
+    """Markdown: a row per method and fraction, means over seeds, with the deviation of one.
+
+    How far it is from the method `against`, of the same fraction where that has several, is paired by seeds, with
+    Student's interval of the mean at 95 %.
+    """
+    yield (
+        f"| method | keep | seeds | accuracy, % (report) | beside {against}, points | macs | zeros | training FLOPs"
+        " | training, s | p50, ms |"
+    )
+    yield f"|{'---|' * 10}"
     groups = defaultdict[tuple[str, float], list[dict[str, Any]]](list)
     for row in rows:
         groups[row["method"], row["keep"]].append(row)
+    others = {(row["keep"], row["seed"]): _score(row) for row in rows if row["method"] == against}
+    single = {keep for keep, _ in others} if len({keep for keep, _ in others}) == 1 else set[float]()
     for (method, keep), found in groups.items():
-        dense = method.startswith("dense")
-        variants = [one["variants"]["baseline" if "baseline" in one["variants"] and dense else "ort-fp32"]
-                    for one in found]  # fmt: skip
-        scores = [100 * next(value for name, value in one["accuracy"].items() if name.startswith("report:"))
-                  for one in variants]  # fmt: skip
+        scores = [_score(one) for one in found]
+        beside = [(next(iter(single), keep), one["seed"]) for one in found]
+        apart = [score - others[at] for score, at in zip(scores, beside, strict=True) if at in others]
         spread = f" ± {stdev(scores):.2f}" if len(scores) > 1 else ""
-        asked = "" if dense or method in WITHOUT_FRACTION else f"{keep:g}"
+        asked = "" if method.startswith("dense") or method in WITHOUT_FRACTION else f"{keep:g}"
         cells = (
-            *(method, asked, len(found), f"{mean(scores):.2f}{spread}"),
+            *(method, asked, len(found), f"{mean(scores):.2f}{spread}", "" if method == against else _interval(apart)),
             *(f"{mean(one[name] for one in found):.3f}" for name in ("macs", "zeros")),
             *(_mean_known(found, name, digits) for name, digits in (("training_flops", 3), ("training_seconds", 0))),
-            f"{mean(one['p50_ms'] for one in variants):.3f}",
+            f"{mean(_deployed(one)['p50_ms'] for one in found):.3f}",
         )
         yield f"| {' | '.join(map(str, cells))} |"
+
+
+def _deployed(row: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the FP32 file for ONNX Runtime; of a dense network that is the baseline itself."""
+    variants: dict[str, dict[str, Any]] = row["variants"]
+    return variants["baseline" if "baseline" in variants and row["method"].startswith("dense") else "ort-fp32"]
+
+
+def _score(row: dict[str, Any]) -> float:
+    """Its accuracy on the report split, in percent."""
+    return 100 * next(float(one) for name, one in _deployed(row)["accuracy"].items() if name.startswith("report:"))
+
+
+def _interval(values: list[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:+.2f}" if values else ""
+    low, high = t.interval(0.95, len(values) - 1, mean(values), stdev(values) / math.sqrt(len(values)))
+    return f"{mean(values):+.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _mean_known(rows: list[dict[str, Any]], name: str, digits: int) -> str:
@@ -174,8 +205,11 @@ def _mean_known(rows: list[dict[str, Any]], name: str, digits: int) -> str:
 @click.option("--epochs", default=20, show_default=True)
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE.jsonl")
+@click.option("--against", default="dense", show_default=True, help="The method that the table sets all others beside.")
 @click.option("--device", default=None, help="Where training runs.")
-def main(recipe: str, methods: str, keep: str, epochs: int, seeds: str, out: Path, device: str | None) -> None:
+def main(
+    recipe: str, methods: str, keep: str, epochs: int, seeds: str, out: Path, against: str, device: str | None
+) -> None:
     """Compile RECIPE with each method, fraction and seed, and print what came out."""
     base = recipe_with({"device": device}, recipe)
     asked = [
@@ -195,7 +229,8 @@ def main(recipe: str, methods: str, keep: str, epochs: int, seeds: str, out: Pat
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a") as file:
             file.write(json.dumps(found) + "\n")
-    click.echo("\n".join(table([row for row in done(out) if (row["recipe"], row["epochs"]) == (recipe, epochs)])))
+    rows = [row for row in done(out) if (row["recipe"], row["epochs"]) == (recipe, epochs)]
+    click.echo("\n".join(table(rows, against)))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,10 @@ def test_every_method_gets_the_same_epochs_and_the_fraction_and_the_seed_that_ar
         every_epochs=2, episode_epochs=4, random=True
     )
     assert script.recipe_of(BASE, "taylor", 0.5, 8, 3).prune.align == 4
+    for method in ("loss", "taylor"):
+        assert not script.recipe_of(BASE, method, 0.5, 8, 3).prune.per_cost
+        part = script.recipe_of(BASE, f"{method}-per-cost", 0.5, 8, 3).prune
+        assert (part.pruner, part.per_cost, part.align) == (method, True, 4)
     assert script.recipe_of(BASE, "static", 0.5, 8, 3).prune.dynamic.schedule == "static"
 
 
@@ -114,18 +118,33 @@ def test_a_method_that_is_none_is_refused_before_any_is_run(script, tmp_path):
     assert "unknown method riggle" in result.output
 
 
+def row(method: str, keep: float, seed: int, score: float) -> dict:
+    return {
+        "method": method,
+        "keep": keep,
+        "seed": seed,
+        "macs": 1.0,
+        "zeros": 1 - keep,
+        "training_flops": 0.4,
+        "training_seconds": 12.0,
+        "variants": {"ort-fp32": {"p50_ms": 0.5, "accuracy": {"report:top1": score}}},
+    }
+
+
 def test_the_table_has_a_row_for_each_method_and_fraction_with_means_over_seeds(script):
-    rows = [
-        {
-            "method": "rigl",
-            "keep": 0.2,
-            "macs": 1.0,
-            "zeros": 0.8,
-            "training_flops": 0.4,
-            "training_seconds": 12.0,
-            "variants": {"ort-fp32": {"p50_ms": 0.5, "accuracy": {"report:top1": score}}},
-        }
-        for score in (0.8, 0.9)
-    ]
-    *_, row = script.table(rows)
-    assert row == "| rigl | 0.2 | 2 | 85.00 ± 7.07 | 1.000 | 0.800 | 0.400 | 12 | 0.500 |"
+    rows = [row("dense", 1.0, seed, 0.9) for seed in (0, 1)]
+    rows += [row("rigl", 0.2, 0, 0.8), row("rigl", 0.2, 1, 0.9), row("rigl", 0.1, 0, 0.7)]
+    *_, dense, fifth, tenth = script.table(rows)
+    assert dense.startswith("| dense |  | 2 | 90.00 ± 0.00 |  | 1.000 |")
+    # Student's t of one degree of freedom is 12.706 there; half of the distance of two is their mean's deviation
+    assert fifth == "| rigl | 0.2 | 2 | 85.00 ± 7.07 | -5.00 [-68.53, 58.53] | 1.000 | 0.800 | 0.400 | 12 | 0.500 |"
+    assert tenth.startswith("| rigl | 0.1 | 1 | 70.00 | -20.00 |")
+
+
+def test_beside_another_method_stands_what_keeps_the_same_fraction(script):
+    rows = [row("taylor", keep, 0, score) for keep, score in ((0.5, 0.8), (0.25, 0.6))]
+    rows += [row("loss", keep, 0, score) for keep, score in ((0.5, 0.81), (0.25, 0.7), (0.1, 0.5))]
+    half, quarter, tenth = list(script.table(rows, "taylor"))[-3:]
+    assert "| +1.00 |" in half
+    assert "| +10.00 |" in quarter
+    assert "| 50.00 |  |" in tenth
