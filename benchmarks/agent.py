@@ -2,13 +2,14 @@
 
     python benchmarks/agent.py cnn-cifar10-agent --out build/agent
 
-RECIPE is one with `prune.pruner: rl`. The curves go to `--out`/curves.json, and what each is worth in the end is
-printed; give every seed a folder of its own. Killed, the command goes on where it stopped.
+RECIPE is one with `prune.pruner: rl`. The curves go to `--out`/curves.json and curves.png, and what each is worth in
+the end is printed; give every seed a folder of its own. Killed, the command goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from hashlib import sha256
@@ -16,7 +17,10 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import click
+import matplotlib as mpl
 import numpy as np
+from matplotlib import color_sequences
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edgeprune.api import job_with
@@ -27,6 +31,10 @@ from edgeprune.pipeline.pruners import Prices
 from edgeprune.prune.agent.learn import Curve, learn, play
 from edgeprune.prune.agent.policy import LearnedPolicy, Policy, RandomPolicy, load
 from edgeprune.prune.agent.walk import Action
+from edgeprune.report.plots.style import STYLE
+
+MEAN_OF = 20
+"""Episodes that a point of a drawn curve is the mean of."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,25 @@ def last(curve: Curve, count: int) -> str:
     for values in (curve.returns[-count:], curve.accuracies[-count:]):
         told.append(f"{mean(values):.3f} ± {stdev(values) if len(values) > 1 else 0:.3f}")
     return ", accuracy ".join(told)
+
+
+def draw(curves: Mapping[str, Curve], file: Path) -> None:
+    """How learning went, as means of the last episodes, and what each policy is worth behind it."""
+    with mpl.rc_context(STYLE | {"figure.dpi": 150}):
+        figure = Figure(figsize=(6.5, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        played = [name for name in curves if f"{name}, learning" in curves or not name.endswith(", learning")]
+        for hue, name in zip(color_sequences["tab10"], played, strict=False):
+            worth = mean(curves[name].returns)
+            axes.axhline(worth, color=hue, linestyle="--", linewidth=0.8, label=f"{name}: {worth:.3f}")
+            if learning := curves.get(f"{name}, learning"):
+                count = min(MEAN_OF, len(learning.returns))
+                means = np.convolve(learning.returns, np.full(count, 1 / count), mode="valid")
+                axes.plot(np.arange(count, len(learning.returns) + 1), means, color=hue)
+        axes.set_xlabel(f"episode (mean of {MEAN_OF}); dashed: played afterwards")
+        axes.set_ylabel("return")
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.savefig(file)
 
 
 @click.command()
@@ -97,6 +124,7 @@ def main(recipe: str, seed: int | None, tested: int, out: Path) -> None:
         environment.episode = how.episodes
         curves[name] = play(environment, policies)
     (out / "curves.json").write_text(json.dumps({name: asdict(curve) for name, curve in curves.items()}) + "\n")
+    draw(curves, out / "curves.png")
     for name, curve in curves.items():
         click.echo(f"{name}: return {last(curve, tested)}")
 

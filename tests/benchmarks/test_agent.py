@@ -19,6 +19,7 @@ def test_what_was_learned_is_played_beside_a_random_policy_and_shuffled_observat
     arguments = [str(tmp_path / "agent.yaml"), "--tested", "3", "--out", str(tmp_path)]
     result = CliRunner().invoke(program("agent").main, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     curves = json.loads((tmp_path / "curves.json").read_text())
     assert {name: len(curve["returns"]) for name, curve in curves.items()} == {
         "agent, learning": 2,
