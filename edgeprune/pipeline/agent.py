@@ -149,10 +149,10 @@ def _some(job: Job, split: str, most: int) -> Samples:
 
 
 def _judge(job: Job, samples: Samples) -> Callable[[nn.Module], Judged]:
-    """What says how a network does on samples."""
+    """What says how a network does on samples, computed as in its training."""
     if job.splits.info.task != CLASSIFICATION:
         raise ConfigError(f"--pruner rl is paid for accuracy, and {job.splits.info.name} is {job.splits.info.task}")
-    device = torch.device("cpu")
+    device, bf16 = torch.device("cpu"), job.recipe.train.precision == "bf16"
     loaded: list[Any] = []
 
     def judge(model: nn.Module) -> Judged:
@@ -167,10 +167,11 @@ def _judge(job: Job, samples: Samples) -> Callable[[nn.Module], Judged]:
         was_training, generator = model.training, torch.Generator()
         model.eval()
         right, lost = 0, 0.0
-        for rows in torch.split(torch.arange(len(batches.targets), device=where), JUDGED_AT_ONCE):
-            outputs, targets = run(model, batches.take(rows, generator)), batches.targets[rows]
-            right += int((_answers(outputs, targets) == targets).sum())
-            lost += float(loss_of(CLASSIFICATION, outputs, targets).detach()) * len(rows)
+        with torch.no_grad(), torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+            for rows in torch.split(torch.arange(len(batches.targets), device=where), JUDGED_AT_ONCE):
+                outputs, targets = run(model, batches.take(rows, generator)), batches.targets[rows]
+                right += int((_answers(outputs, targets) == targets).sum())
+                lost += float(loss_of(CLASSIFICATION, outputs, targets)) * len(rows)
         model.train(was_training)
         return Judged(right / len(batches.targets), lost / len(batches.targets))
 
