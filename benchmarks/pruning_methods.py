@@ -206,12 +206,27 @@ def _mean_known(rows: list[dict[str, Any]], name: str, digits: int) -> str:
 @click.option("--seeds", default="0,1,2", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE.jsonl")
 @click.option("--against", default="dense", show_default=True, help="The method that the table sets all others beside.")
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="That `rl` applies with every seed; else it learns one for each.",
+)
 @click.option("--device", default=None, help="Where training runs.")
 def main(
-    recipe: str, methods: str, keep: str, epochs: int, seeds: str, out: Path, against: str, device: str | None
+    recipe: str,
+    methods: str,
+    keep: str,
+    epochs: int,
+    seeds: str,
+    out: Path,
+    against: str,
+    policy: Path | None,
+    device: str | None,
 ) -> None:
     """Compile RECIPE with each method, fraction and seed, and print what came out."""
     base = recipe_with({"device": device}, recipe)
+    rl = base.prune.rl if policy is None else base.prune.rl.model_copy(update={"policy": policy})
+    base = base.model_copy(update={"prune": base.prune.model_copy(update={"rl": rl})})
     asked = [
         (method, float(fraction), int(seed))
         for seed in seeds.split(",")
