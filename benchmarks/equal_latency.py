@@ -6,7 +6,8 @@
 One variant of every bundle takes turns with the first of the line in one run. Between two points of the line lies what
 a mixture of them would answer in the mean, at the latency that they would take in the mean; before its fastest point
 and behind its slowest, those alone. All are judged by the same samples, so that a distance to the line is paired.
-Several seeds of one network, `build/seed0,build/seed1`, stand beside it with their mean as well.
+Several seeds of one network, `build/seed0,build/seed1`, stand beside it with their mean as well. A line of several
+seeds is `--line` once for each: its points are their means.
 """
 
 from __future__ import annotations
@@ -100,9 +101,11 @@ def standing(point: Point, line: Sequence[Point]) -> Standing:
 
 
 def mean_point(seeds: Sequence[Point]) -> Point:
-    """What is to be expected of a network that was trained with several seeds."""
+    """What is to be expected of a network that was trained with several seeds; of a single one that itself."""
+    if len(seeds) == 1:
+        return seeds[0]
     return Point(
-        f"mean of {len(seeds)}",
+        f"{seeds[0].name}, mean of {len(seeds)}",
         tuple(float(np.mean(restart)) for restart in zip(*(one.relative for one in seeds), strict=True)),
         np.mean([one.marks for one in seeds], axis=0),
         float(np.mean([one.milliseconds for one in seeds])),
@@ -176,7 +179,12 @@ def _in_points(one: Interval) -> str:
 @click.command()
 @click.argument("candidates", nargs=-1, required=True, metavar="BUNDLE[,BUNDLE]...")
 @click.option(
-    "--line", required=True, metavar="BUNDLE,...", help="Those that make the line; compared with is the first."
+    "--line",
+    "lines",
+    required=True,
+    multiple=True,
+    metavar="BUNDLE,...",
+    help="Those that make the line; compared with is the first. Repeat for more seeds of each.",
 )
 @click.option("--variant", default="openvino-int8", show_default=True, help="That is measured of each.")
 @click.option("--splits", default="report", show_default=True, help="That judge, as one: `report,test`.")
@@ -184,18 +192,30 @@ def _in_points(one: Interval) -> str:
 @click.option("--seconds", default=1.0, show_default=True, help="Per network and restart.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.json")
 def main(
-    candidates: tuple[str, ...], line: str, variant: str, splits: str, restarts: int, seconds: float, out: Path | None
+    candidates: tuple[str, ...],
+    lines: tuple[str, ...],
+    variant: str,
+    splits: str,
+    restarts: int,
+    seconds: float,
+    out: Path | None,
 ) -> None:
     """Measure BUNDLEs and a line, and say which lie above it."""
     console = Console(width=120)
-    roots = [group.split(",") for group in (line, *candidates)]
+    seeds = [line.split(",") for line in lines]
+    if len({len(one) for one in seeds}) > 1:
+        raise click.UsageError("--line: every seed needs the same networks, in the same order")
+    roots = [[*same] for same in zip(*seeds, strict=True)] + [group.split(",") for group in candidates]
     settings = Settings(restarts=restarts, seconds=seconds, energy_s=0, judged=False)
     bundles = [open_bundle(Path(root)) for group in roots for root in group]
-    found = points(bundles, variant, splits.split(","), settings, console)
-    on_line = len(roots[0])
-    for begin, end in pairwise(accumulate(map(len, roots))):  # behind the line
-        if end - begin > 1:
-            found.append(mean_point(found[begin:end]))
+    every = points(bundles, variant, splits.split(","), settings, console)
+    ends = list(accumulate(map(len, roots)))
+    groups = [every[begin:end] for begin, end in pairwise([0, *ends])]
+    on_line = len(seeds[0])
+    found = [mean_point(group) for group in groups[:on_line]]
+    for group in groups[on_line:]:
+        found += group
+    found += [mean_point(group) for group in groups[on_line:] if len(group) > 1]  # behind all others
     standings = [standing(one, found[:on_line]) for one in found]
     console.print(table(standings, on_line))
     if out is not None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 from edgeprune.bundle import open_bundle
@@ -61,3 +64,23 @@ def test_bundles_are_measured_in_one_run(equal, bundles):
     assert found[0].bytes > found[1].bytes
     assert len(found[0].marks) == sum(cpu.core.splits[name].samples for name in ("select", "report"))
     assert all(0.2 < one.marks.mean() <= 1 for one in found)
+
+
+def test_a_line_of_several_seeds_is_made_of_their_means(equal, bundles, tmp_path):
+    cpu, narrow = bundles["cpu"], bundles["narrow"]
+    out = tmp_path / "found.json"
+    how = ["--variant", "ort-fp32", "--restarts", "1", "--seconds", "0.05", "--out", str(out)]
+    lines = ["--line", f"{cpu},{narrow}", "--line", f"{narrow},{cpu}"]
+    result = CliRunner().invoke(equal.main, [f"{cpu},{narrow}", *lines, *how], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found = json.loads(out.read_text())
+    first, second, *seeds, mean = found["networks"]
+    assert found["line"] == 2
+    assert first["accuracy"] == pytest.approx(second["accuracy"])
+    assert first["accuracy"] == pytest.approx(np.mean([one["accuracy"] for one in seeds]))
+    assert len(seeds) == 2
+    assert mean["above"]["estimate"] == pytest.approx(0)
+
+    unequal = CliRunner().invoke(equal.main, [str(cpu), "--line", f"{cpu},{narrow}", "--line", str(cpu)])
+    assert unequal.exit_code == 2
+    assert "every seed needs the same networks" in unequal.output
