@@ -100,7 +100,7 @@ def rounded(job: Job, exported: Stage, plan: Stage | None, *, alone: bool = Fals
     """
     if "rounding" not in job.recipe.quantize.corrections:
         return None
-    forms = {_file(FLAVOURS[name]): FLAVOURS[name] for name in job.backends or job.target.backends}
+    forms = {_file(FLAVOURS[name]): FLAVOURS[name] for name in job.runtimes}
 
     def work(folder: Path) -> None:
         partial = folder / "layers"

@@ -51,7 +51,7 @@ def layer_times(job: Job, graph: ir.Model) -> LayerTimes | None:
         return None
     table, found = check_table(job.recipe.latency_table, job.target), []
     plan = uniform_plan(graph, "int8")
-    for runtime in (name for name in job.target.backends if job.backends is None or name in job.backends):
+    for runtime in job.runtimes:
         whole = predict(graph, plan, flavour_for(runtime, job.target), table, runtime)
         layers = {weight: _filled(ms) for weight, ms in layer_latencies(graph, table, runtime).items()}
         if whole.ms is not None and all(layers.values()):

@@ -42,6 +42,11 @@ class Job:
     untrained: bool
 
     @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The target's, of those asked for, in its order."""
+        return tuple(name for name in self.target.backends if self.backends is None or name in self.backends)
+
+    @property
     def from_onnx(self) -> bool:
         """Whether the model came as a graph, so that nothing is trained or pruned."""
         return self.recipe.is_graph
