@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -21,10 +21,12 @@ from edgeprune.errors import CorruptError, InputError, ModelError, OutputError
 from edgeprune.prune.agent.observation import FEATURES
 from edgeprune.prune.agent.walk import Action
 
-SCHEMA = 1
+SCHEMA = 2
 WEIGHTS, DESCRIPTION = "policy.safetensors", "policy.json"
 HIDDEN = (64, 64)
 """Widths of a policy's layers."""
+Architecture = Mapping[str, tuple[int, ...]]
+"""Shape of the weights by layer, outputs first."""
 
 
 class Policy(Protocol):
@@ -48,8 +50,8 @@ class LearnedPolicy:
 
     weights: Mapping[str, Tensor]
     """Of `network`."""
-    architecture: Mapping[str, int]
-    """Output channels by layer, of the network that it was learned on."""
+    architecture: Architecture
+    """Of the network that it was learned on."""
     learned: Mapping[str, Any] = field(default_factory=dict)
     """How: for people."""
 
@@ -64,17 +66,21 @@ class LearnedPolicy:
         with torch.no_grad():
             return Action(int(made(torch.from_numpy(observation)[None]).argmax()))
 
-    def check(self, architecture: Mapping[str, int], where: str = "policy") -> None:
+    def check(self, architecture: Architecture, where: str = "policy") -> None:
         """Raises ModelError where it was learned for another network."""
         if dict(self.architecture) == dict(architecture):
             return
         names = sorted(self.architecture.keys() ^ architecture.keys())
         differs = [f"layer {name} is in one of them only" for name in names] or [
-            f"{name} had {width} channels, and has {architecture[name]}"
-            for name, width in self.architecture.items()
-            if architecture[name] != width
+            f"weights of {name} were {_by(shape)}, and are {_by(architecture[name])}"
+            for name, shape in self.architecture.items()
+            if architecture[name] != shape
         ]
         raise ModelError(f"{where}: was learned for another architecture ({differs[0]}): learn one for this network")
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,8 @@ def load(folder: Path) -> LearnedPolicy:
         described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         kind = (described["schema"], tuple(described["features"]), tuple(described["hidden"]))
         if kind != (SCHEMA, FEATURES, HIDDEN):
-            raise CorruptError(f"{folder}: the policy observes other things than this version does: learn it again")
-        return LearnedPolicy(load_file(folder / WEIGHTS), dict(described["architecture"]), described["learned"])
+            raise CorruptError(f"{folder}: the policy is not of this version, or observes other things: learn it again")
+        architecture = {name: tuple(shape) for name, shape in dict(described["architecture"]).items()}
+        return LearnedPolicy(load_file(folder / WEIGHTS), architecture, described["learned"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CorruptError(f"{folder}: the policy is damaged ({type(error).__name__}): learn it again") from error

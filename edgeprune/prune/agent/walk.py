@@ -101,17 +101,14 @@ class Walk:
         self._contributions = Contributions(model, [name for layer in self.layers for name in layer.weights])
         self.sizes = {name: model.get_parameter(name).numel() for name in self._contributions.names}
         """Weights of each parameter in the dense network."""
+        self.architecture = {layer.name: tuple(model.get_parameter(layer.weights[0]).shape) for layer in self.layers}
+        """Shape of every layer's weights in the dense network: what a policy is learned for."""
         self._taylor, self._watch = Taylor(), Watch(model, [layer.name for layer in self.layers])
         self._pieces, self._thinned = list[Piece](), dict[int, int]()
         self.steps, self._loss, self._first_loss = 0, torch.zeros(()), 0.0
         self._watch.watching = self._is_near(1)
         self._hook = optimizer.register_step_pre_hook(lambda *_: self._observe())
         self.masks = Masks(model, optimizer)
-
-    @property
-    def architecture(self) -> dict[str, int]:
-        """Output channels of every layer of the dense network: what a policy was learned for."""
-        return {layer.name: self.structure.widths[layer.name] for layer in self.layers}
 
     @property
     def decision(self) -> int:

@@ -15,8 +15,8 @@ from edgeprune.prune.agent.walk import Walk
 STEPS_PER_EPOCH = 3
 
 
-def made(name="cnn"):
-    return build(name, {"input_shape": (1, 8, 8), "classes": 10})
+def made(name="cnn", side=8):
+    return build(name, {"input_shape": (1, side, side), "classes": 10})
 
 
 def batch(step):
@@ -39,12 +39,12 @@ def train(model, optimizer, steps, each, start=0):
 def begun():
     """A network, its optimizer and a walk in it."""
 
-    def begin(name="cnn", **how):
+    def begin(name="cnn", side=8, **how):
         torch.manual_seed(0)
-        model = made(name)
+        model = made(name, side)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         how = {"every": STEPS_PER_EPOCH, "decisions": 2} | how
-        return model, optimizer, Walk(model, torch.zeros(1, 1, 8, 8), optimizer, **how)
+        return model, optimizer, Walk(model, torch.zeros(1, 1, side, side), optimizer, **how)
 
     return begin
 

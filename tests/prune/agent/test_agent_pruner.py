@@ -67,10 +67,11 @@ def test_a_run_that_goes_on_from_its_state_ends_as_an_unbroken_one(short, begun,
     assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), model.state_dict().values(), strict=True))
 
 
-def test_a_policy_for_another_network_is_refused(begun):
+@pytest.mark.parametrize("another", [("lenet5", 8), ("cnn", 16)], ids=["layers", "same widths, other inputs"])
+def test_a_policy_for_another_network_is_refused(begun, another):
     _, _, walk = begun()
     policy = LearnedPolicy(network().state_dict(), walk.architecture)
     AgentPruner(walk, policy)
-    _, _, other = begun("lenet5")
+    _, _, other = begun(*another)
     with pytest.raises(ModelError, match="was learned for another architecture"):
         AgentPruner(other, policy)

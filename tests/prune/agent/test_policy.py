@@ -12,14 +12,14 @@ from edgeprune.prune.agent.observation import FEATURES
 from edgeprune.prune.agent.policy import LearnedPolicy, RandomPolicy, load, network, save
 from edgeprune.prune.agent.walk import Action
 
-WIDTHS = {"conv1": 32, "conv2": 64, "dense1": 128}
+ARCHITECTURE = {"conv1": (32, 3, 3, 3), "conv2": (64, 32, 3, 3), "dense1": (128, 4096)}
 
 
 @pytest.fixture
 def policy():
     torch.manual_seed(0)
     weights = {name: torch.randn_like(one) * (one.ndim > 1) for name, one in network().state_dict().items()}
-    return LearnedPolicy(weights, WIDTHS, {"episodes": 3})
+    return LearnedPolicy(weights, ARCHITECTURE, {"episodes": 3})
 
 
 def observations(count=50):
@@ -30,7 +30,7 @@ def test_it_is_read_again_as_it_was_written(policy, tmp_path):
     save(tmp_path / "policy", policy)
     assert {path.name for path in (tmp_path / "policy").iterdir()} == {"policy.safetensors", "policy.json"}
     again = load(tmp_path / "policy")
-    again.check(WIDTHS)
+    again.check(ARCHITECTURE)
     actions = [policy.action(seen, 1, 0) for seen in observations()]
     assert [again.action(seen, 9, 5) for seen in observations()] == actions
     assert len(set(actions)) > 1
@@ -38,15 +38,15 @@ def test_it_is_read_again_as_it_was_written(policy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("widths", "told"),
+    ("architecture", "told"),
     [
-        (WIDTHS | {"conv2": 32}, "conv2 had 64 channels, and has 32"),
-        (WIDTHS | {"dense2": 10}, "layer dense2 is in one of them only"),
+        (ARCHITECTURE | {"conv1": (32, 1, 3, 3)}, "weights of conv1 were 32x3x3x3, and are 32x1x3x3"),
+        (ARCHITECTURE | {"dense2": (10, 128)}, "layer dense2 is in one of them only"),
     ],
 )
-def test_one_for_another_architecture_is_refused(policy, widths, told):
+def test_one_for_another_architecture_is_refused(policy, architecture, told):
     with pytest.raises(ModelError, match=rf"was learned for another architecture \({told}\): learn one"):
-        policy.check(widths)
+        policy.check(architecture)
 
 
 def test_what_is_missing_damaged_or_of_another_kind_is_told(policy, tmp_path):
