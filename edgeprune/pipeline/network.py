@@ -76,7 +76,7 @@ def train(job: Job) -> Stage:
         inputs["preprocess"] = job.splits.preprocess.to_json()
 
     def work(folder: Path) -> None:
-        model = _drawn(job)
+        model = drawn(job)
         if recipe.weights is not None:
             load_weights(model, recipe.weights)
         elif _is_trained_here(job):
@@ -105,10 +105,10 @@ def prune(job: Job, dense: Stage, priced: pruners.Prices | None = None) -> Stage
         inputs["preprocess"] = job.splits.preprocess.to_json()
 
     def work(folder: Path) -> None:
-        model = _drawn(job) if afresh else _loaded(job, dense)
+        model = drawn(job) if afresh else _loaded(job, dense)
         log, report = surgery.SurgeryLog(), dict[str, Any]()
         if recipe.prune.pruner != "none" and not _is_pruned_in_training(job):
-            pruner = pruners.structured(job, model, _example(job, model), prices=priced)
+            pruner = pruners.structured(job, model, example(job, model), prices=priced)
             if looks:
                 _observe(job, model, pruner)
             pruner.step()
@@ -148,7 +148,7 @@ def recover(job: Job, pruned: Stage, dense: Stage, priced: pruners.Prices | None
 
         def begin(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Pruner:
             chosen = agent.policy_of(job, policy) if recipe.prune.pruner == "rl" else None
-            made.append(pruners.in_training(job, model, _example(job, model), optimizer, steps, priced, chosen))
+            made.append(pruners.in_training(job, model, example(job, model), optimizer, steps, priced, chosen))
             return made[0]
 
         def keep(kept: Path) -> None:
@@ -172,20 +172,20 @@ def learned(job: Job, priced: pruners.Prices | None) -> Stage | None:
         return None
     given = job.recipe.weights
     first = {**factory(job), "weights": None if given is None else sha256_of(given)}
-    return agent.learn(job, first, partial(_begun, job), _example(job, _drawn(job)), priced)
+    return agent.learn(job, first, partial(_begun, job), example(job, drawn(job)), priced)
 
 
 def agent_environment(job: Job, priced: pruners.Prices | None = None, *, shuffled: bool = False) -> PruningEnvironment:
     """What an agent learns in, from the network's first weights on."""
-    return agent.environment_of(job, partial(_begun, job), _example(job, _drawn(job)), priced, shuffled=shuffled)
+    return agent.environment_of(job, partial(_begun, job), example(job, drawn(job)), priced, shuffled=shuffled)
 
 
 def check_pruning(job: Job) -> None:
     """Refuse what cannot be asked of a pruner, before anything is trained."""
     asked = job.recipe.prune.pruner != "none"
     if pruners.prunes_while_training(job) or (asked and _is_trained_here(job)):
-        model = _drawn(job)
-        pruners.check(job, model, _example(job, model))
+        model = drawn(job)
+        pruners.check(job, model, example(job, model))
 
 
 def tune(job: Job, weights: Stage, quantization: Quantization, precision: str) -> Stage:
@@ -263,14 +263,14 @@ def check_suited(job: Job, trained: Stage) -> float | None:
 
 def parameters(job: Job) -> int:
     """Weights of the dense network."""
-    return sum(parameter.numel() for parameter in _drawn(job).parameters())
+    return sum(parameter.numel() for parameter in drawn(job).parameters())
 
 
 def epoch_seconds(job: Job) -> float:
     """How long an epoch of the dense network takes, from a few steps."""
     part, splits = job.recipe.train, job.splits
     some = splits.first("train", TIMED_STEPS * part.batch)
-    *_, last = _epochs(job, _drawn(job), some, epochs=2)  # the first makes room
+    *_, last = _epochs(job, drawn(job), some, epochs=2)  # the first makes room
     return last.seconds * len(splits.digests["train"]) / len(some)
 
 
@@ -361,12 +361,12 @@ def _write_pruning(job: Job, folder: Path, report: dict[str, Any]) -> None:
 
 
 def _loaded(job: Job, trained: Stage) -> torch.nn.Module:
-    model = _drawn(job)
+    model = drawn(job)
     load_weights(model, trained.folder / DENSE)
     return model
 
 
-def _example(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def example(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """One sample of what the network takes: of images zeros, of anything else, which may hold numbers, a real one."""
     inputs = inputs_of(model, job.specs)
     if isinstance(job.splits.preprocess, Pixels):
@@ -380,7 +380,7 @@ def factory(job: Job) -> dict[str, Any]:
     return {"model": job.recipe.model, "source": source_hash(job.recipe.model), **job.arguments}
 
 
-def _drawn(job: Job) -> torch.nn.Module:
+def drawn(job: Job) -> torch.nn.Module:
     """The dense network with random weights that the seed alone decides, or those it comes with."""
     torch.manual_seed(job.recipe.seed)
     return build(job.recipe.model, job.arguments)
