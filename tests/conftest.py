@@ -6,6 +6,7 @@ was missing. The variable is `all`, or names of test files without `test_` and `
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -75,14 +76,20 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     from edgeprune.pipeline.compile import compile_bundle
     from edgeprune.targets.load import load_target
 
-    folder = tmp_path_factory.mktemp("bundles")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bundles"  # of all workers of one run
     cache, settings = StageCache(folder / "cache"), Settings(seconds=0.05, restarts=6)
     jobs = {"cpu": ("cpu", 0.5, ("ort",)), "narrow": ("cpu", 0.3, ("ort",)), "jetson": ("jetson", 0.5, None)}
-    for name, (target, keep, backends) in jobs.items():
-        recipe = recipe_with({"epochs": 1, "max_drop": 100.0, "keep": keep})
-        compile_bundle(
-            recipe, load_target(target), out=folder / name, backends=backends, cache=cache, settings=settings
-        )
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name, (target, keep, backends) in jobs.items():
+            if (folder / name).exists():
+                continue
+            recipe = recipe_with({"epochs": 1, "max_drop": 100.0, "keep": keep})
+            compile_bundle(
+                recipe, load_target(target), out=folder / name, backends=backends, cache=cache, settings=settings
+            )
     return {name: folder / name for name in jobs}
 
 

@@ -87,7 +87,7 @@ def test_without_loadgen_a_scenario_ends_with_the_line_that_installs_it(bundles,
 
 def test_operators_are_kept_and_shown(bundles, tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEPRUNE_CACHE", str(tmp_path / "cache"))
-    command = ["bench", str(bundles["cpu"]), "--operators", "--restarts", "1", "--seconds", "0.1", "--out"]
+    command = ["bench", str(bundles["cpu"]), "--operators", "--restarts", "1", "--seconds", "0.02", "--out"]
     shown = CliRunner().invoke(main, [*command, str(tmp_path)])
     assert shown.exit_code == 0, shown.stderr
     assert max(map(len, shown.stdout.splitlines())) <= 100 + len(str(tmp_path))

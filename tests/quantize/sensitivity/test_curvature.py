@@ -42,7 +42,10 @@ def samples(name: str) -> dict[str, np.ndarray]:
     return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
 
-@pytest.mark.parametrize("name", ["resnet20", "mobilenetv2", "lstm", "bilstm", "bert-mini"])
+SYSTEM = [pytest.param(name, marks=pytest.mark.system) for name in ("mobilenetv2", "lstm")]
+
+
+@pytest.mark.parametrize("name", ["resnet20", "bilstm", "bert-mini", *SYSTEM])
 def test_every_weight_of_a_graph_is_found_in_its_module(name, tmp_path):
     """Where the answer is one value, both ways to measure agree on weights that hardly move, but for kinks of ReLUs."""
     arguments = IMAGES if name in {"resnet20", "mobilenetv2"} else TEXTS
