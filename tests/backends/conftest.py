@@ -112,6 +112,16 @@ def signed_model(write_onnx: Write) -> Path:
     return write_onnx(QUANTIZED, "signed.onnx", **quantized(np.int8(0)))
 
 
+@pytest.fixture
+def sparse_model(write_onnx: Write) -> Path:
+    """The same with two zeros in each four weights along the inputs, but for the first layer, which has one input."""
+    arrays = quantized(np.int8(0))
+    for name, inputs in (("w2", 1), ("w3", 1), ("w4", 0)):
+        along = np.moveaxis(arrays[name], inputs, 0)
+        along[1::4] = along[2::4] = 0
+    return write_onnx(QUANTIZED, "sparse.onnx", **arrays)
+
+
 def plans(precision: str, *precisions: str) -> tuple[LayerPlan, ...]:
     """The four layers, all in one precision or each in its own."""
     layers = (("conv1", "Conv", "w1"), ("conv2", "Conv", "w2"), ("fc1", "Gemm", "w3"), ("fc2", "MatMul", "w4"))

@@ -91,8 +91,9 @@ def test_what_is_unproven_does_not_end_the_build_and_no_name_is_run(tmp_path, bu
         (tmp_path / part).mkdir(parents=True)
         (tmp_path / part / "model.onnx").touch()
         profile = {bound: [size, 4] for bound, size in (("min", 1), ("opt", 1), ("max", 8))}
-        told = {"schema": 1, "tensorrt": {"from": "10.3", "below": "12.0"}, "unproven": unproven}
-        told |= {"profiles": [{name: profile}], "builder": {"profiling_verbosity": "detailed", "tf32": False}}
+        told = {"schema": 2, "tensorrt": {"from": "10.3", "below": "12.0"}, "unproven": unproven}
+        builder = {"profiling_verbosity": "detailed", "tf32": False, "sparse_weights": False}
+        told |= {"profiles": [{name: profile}], "builder": builder}
         (tmp_path / part / "build.json").write_text(json.dumps(told))
         files = {"model": f"{part}/model.onnx", "build": f"{part}/build.json"}
         variants.append(Variant(part.name, "tensorrt", precision, files, {}, (), unproven))

@@ -84,6 +84,8 @@ def build_engine(
     config.profiling_verbosity = getattr(trt.ProfilingVerbosity, build.builder["profiling_verbosity"].upper())
     if not build.builder["tf32"]:
         config.clear_flag(trt.BuilderFlag.TF32)
+    if build.builder["sparse_weights"]:
+        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if shapes:
         profile = builder.create_optimization_profile()
         for name, one in shapes.items():

@@ -12,7 +12,7 @@ from typing import Any
 from edgeprune.errors import ConfigError, CorruptError, MissingError
 
 BUILD = "build.json"
-SCHEMA = 1
+SCHEMA = 2
 
 Sizes = tuple[int, ...]
 
@@ -45,7 +45,8 @@ class Build:
     shapes: Mapping[str, Shapes]
     """By input."""
     builder: Mapping[str, Any]
-    """`profiling_verbosity`, and whether float32 may be computed in `tf32`, which keeps 10 of its 23 bits."""
+    """`profiling_verbosity`, whether float32 may be computed in `tf32`, which keeps 10 of its 23 bits, and whether the
+    builder looks for kernels of `sparse_weights`."""
 
     def for_batch(self, batch: int) -> dict[str, Shapes]:
         """The free inputs, tuned for this many samples. Raises ConfigError where the engine takes none of that size."""
@@ -77,7 +78,13 @@ def read_build(path: Path) -> Build:
             name: Shapes(*(_sizes(one[bound]) for bound in ("min", "opt", "max"))) for name, one in profile.items()
         }
         since, below, builder = raw["tensorrt"]["from"], raw["tensorrt"]["below"], dict(raw["builder"])
-        numbers(since), numbers(below), builder["profiling_verbosity"].upper(), builder["tf32"]
+        (
+            numbers(since),
+            numbers(below),
+            builder["profiling_verbosity"].upper(),
+            builder["tf32"],
+            builder["sparse_weights"],
+        )
         return Build(path, since, below, str(raw["unproven"]), shapes, builder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"{path}: no build file that can be read ({type(error).__name__}): compile again") from error

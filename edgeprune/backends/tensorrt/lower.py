@@ -17,6 +17,7 @@ from edgeprune.backends.onnx_file import checked_copy
 from edgeprune.backends.tensorrt.build_file import BUILD, SCHEMA
 from edgeprune.backends.tensorrt.half import Half
 from edgeprune.backends.tensorrt.lint import OPSET_RULE, lint, newest_opset, oldest_for
+from edgeprune.backends.tensorrt.sparse import sparse_layers
 from edgeprune.errors import ModelError
 from edgeprune.graph.load import opset, read_onnx
 from edgeprune.graph.save import write_onnx
@@ -65,7 +66,7 @@ def _unproven(model: ir.Model, target: Target) -> str:
 
 
 def _build(model: ir.Model, target: Target, path: Path, unproven: str) -> dict[str, Any]:
-    inputs = tensor_specs(model.graph.inputs)
+    inputs, sparse = tensor_specs(model.graph.inputs), sparse_layers(model)
     for spec in inputs:
         if free := [size for size in spec.shape[1:] if isinstance(size, str)]:
             raise ModelError(
@@ -79,9 +80,10 @@ def _build(model: ir.Model, target: Target, path: Path, unproven: str) -> dict[s
         "unproven": unproven,
         "opset": opset(model),
         "network": {"strongly_typed": True},
+        "sparse_layers": list(sparse),
         "profiles": [{spec.name: _profile(spec) for spec in inputs}],
         # the layer list is where a fallback shows; and unless it is told not to, TensorRT computes float32 in TF32
-        "builder": {"profiling_verbosity": "detailed", "tf32": False},
+        "builder": {"profiling_verbosity": "detailed", "tf32": False, "sparse_weights": bool(sparse)},
     }
 
 

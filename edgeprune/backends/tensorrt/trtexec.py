@@ -48,6 +48,7 @@ def build_arguments(
             for bound in ("min", "opt", "max")
         ]
     arguments += ["--noTF32"] * (not build.builder["tf32"])
+    arguments += ["--sparsity=enable"] * build.builder["sparse_weights"]
     verbosity = build.builder["profiling_verbosity"]
     return [*arguments, f"--profilingVerbosity={verbosity}", f"--timingCacheFile={timing_cache}"]
 

@@ -101,6 +101,14 @@ def test_building_opening_running_and_profiling_call_what_is_there(bindings, fil
     assert [name for name in told["called"] if "flag" in name.lower()] == ["IBuilderConfig.clear_flag"]  # of TF32
 
 
+def test_kernels_for_sparse_weights_are_asked_for(bindings, sparse_model, tmp_path):
+    (tmp_path / "out").mkdir()
+    files = lower(sparse_model, load_target("jetson"), "int8", tmp_path / "out").files
+    done = bindings(files["model"], files["build"], cache=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "IBuilderConfig.set_flag" in json.loads(done.stdout)["called"]
+
+
 PROGRAM = """#!{python}
 import sys
 asked = dict(one.partition("=")[::2] for one in sys.argv[1:])

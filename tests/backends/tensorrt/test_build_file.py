@@ -54,10 +54,11 @@ def test_a_file_edited_by_hand_is_refused_in_one_line(build):
         {"profiles": [{"x": profile["x"] | {"max": [-1, 1, 8, 8]}}]},
         {"profiles": [{"x": {"min": [1]}}]},
         {"tensorrt": {"from": "ten"}},
-        {"schema": 2},
+        {"schema": 1},
         {"builder": None},
-        {"builder": {"profiling_verbosity": 3, "tf32": False}},
+        {"builder": right["builder"] | {"profiling_verbosity": 3}},
         {"builder": {"profiling_verbosity": "detailed"}},
+        {"builder": {"profiling_verbosity": "detailed", "tf32": False}},
     ]
     for change in bad:
         build.write_text(json.dumps(right | change))

@@ -35,6 +35,13 @@ def test_the_build_is_said_exactly(signed_model, out):
     assert build["profiles"] == [{"x": {"min": [1, 1, 8, 8], "opt": [1, 1, 8, 8], "max": [8, 1, 8, 8]}}]
 
 
+def test_kernels_for_sparse_weights_are_asked_for_where_there_are_such(signed_model, sparse_model, out):
+    build = json.loads(lower(signed_model, JETSON, "int8", out).files["build"].read_bytes())
+    assert (build["builder"]["sparse_weights"], build["sparse_layers"]) == (False, [])
+    build = json.loads(lower(sparse_model, JETSON, "int8", out).files["build"].read_bytes())
+    assert (build["builder"]["sparse_weights"], build["sparse_layers"]) == (True, ["conv2", "fc1", "fc2"])
+
+
 def test_equal_inputs_give_equal_bytes(signed_model, out, tmp_path):
     first = lower(signed_model, JETSON, "int8", out).files["build"].read_bytes()
     assert lower(signed_model, JETSON, "int8", tmp_path).files["build"].read_bytes() == first

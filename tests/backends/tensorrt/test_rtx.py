@@ -72,6 +72,10 @@ def test_every_layer_runs_in_the_precision_that_it_was_meant_for(request, compil
     assert one.engine_bytes > 0
 
 
+def test_a_build_that_looks_for_sparse_kernels_is_taken(compiled, sparse_model, plans):
+    assert effective(compiled(sparse_model, "int8", plans("int8"))) == ["int8"] * 4
+
+
 def weightless(path):
     """The layer's kernels read INT8 weights: no copy in float was made of them."""
     return [node["weights"][0] for node in path.nodes if node["type"] in ("correlation", "gemm")]

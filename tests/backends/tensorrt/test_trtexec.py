@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,14 @@ def test_a_build_is_strongly_typed_and_names_no_precision_and_no_calibration(bui
     assert {"--stronglyTyped", "--noTF32"} <= set(building)
     weak = {"--fp16", "--int8", "--best", "--int4", "--fp8", "--bf16", "--calib", "--precisionConstraints"}
     assert not names(building) & weak
+
+
+def test_kernels_for_sparse_weights_are_asked_for_where_there_are_such(build, building):
+    assert not [argument for argument in building if "sparsity" in argument]
+    sparse = replace(build, builder=dict(build.builder) | {"sparse_weights": True})
+    asked = trtexec.build_arguments(Path("m"), Path("e"), sparse, {}, timing_cache=Path("t"))
+    assert "--sparsity=enable" in asked
+    assert all(names(asked) <= known(release) for release in RELEASES)
 
 
 def test_sizes_are_said_as_trtexec_reads_them(building):
