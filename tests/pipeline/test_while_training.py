@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from safetensors.numpy import load_file
 
 from edgeprune.errors import ConfigError, ModelError
-from edgeprune.pipeline import single
+from edgeprune.pipeline import network, single
+from edgeprune.progress import Silent
 from edgeprune.recipe import DynamicPart, LossPart, PrunePart, Recipe, RlPart, TrainPart, validated
 
 SHORT = TrainPart(epochs=2, recover_epochs=4)
@@ -81,6 +83,28 @@ def test_an_agent_learns_prunes_and_its_policy_can_be_taken_again_or_is_refused(
     drawn = PrunePart(pruner="rl", keep=0.6, rl=RlPart(every_epochs=1, random=True))
     single.prune(job(train=SHORT, prune=drawn), tmp_path / "random")
     assert pruning(tmp_path / "random")["events"]
+
+
+@pytest.mark.parametrize(
+    ("target", "pattern", "told"),
+    [
+        ("cpu", "2:4", "make none of the target's runtimes faster"),
+        ("jetson", None, "make none of the target's runtimes faster"),
+        ("jetson", "2:4", "TensorRT is asked for sparse kernels"),
+    ],
+)
+def test_what_zeros_are_good_for_is_said_before_anything_is_trained(job, target, pattern, told):
+    said = []
+
+    class Heard(Silent):
+        def say(self, line):
+            said.append(line)
+
+    sparse = {"pattern": pattern} if pattern else {}
+    part = PrunePart(pruner="dynamic", dynamic=DynamicPart(every_steps=5, **sparse))
+    network.check_pruning(replace(job(target, train=SHORT, prune=part), progress=Heard()))
+    assert len(said) == 1
+    assert told in said[0]
 
 
 @pytest.mark.parametrize(
