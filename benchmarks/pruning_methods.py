@@ -37,6 +37,7 @@ IN_TRAINING: dict[str, dict[str, Any]] = {
     "rigl-uniform": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="fine", distribution="uniform")},
     "rigl-2:4": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="fine", pattern="2:4")},
     "coarse": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="coarse")},
+    "gradual": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="coarse")},
     "static": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="static")},
     "one-shot-sparse": {"pruner": "dynamic", "dynamic": DynamicPart(schedule="one-shot")},
     "loss": {"pruner": "loss"},
@@ -73,6 +74,8 @@ def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) ->
         merged = {how["pruner"]: own | (changed.model_dump(exclude_unset=True) if changed else {})}
         if how["pruner"] == "dynamic":
             merged = {"dynamic": _used(merged["dynamic"])}
+        if method == "gradual":
+            merged["dynamic"] |= _reached_at_half(keep, epochs)
         if how["pruner"] == "rl":  # as many decisions as in the episodes that it learns in
             merged["rl"]["every_epochs"] = epochs / base.prune.rl.episode_epochs
         budget = {} if method in WITHOUT_FRACTION else {"keep": keep}
@@ -80,6 +83,12 @@ def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) ->
     model = method.removeprefix(FAMILY) if method.startswith(FAMILY) else base.model
     part = base.train.model_copy(update={**train, "distill": 0.0})
     return base.model_copy(update={"model": model, "weights": None, "prune": prune, "seed": seed, "train": part})
+
+
+def _reached_at_half(keep: float, epochs: int) -> dict[str, Any]:
+    """Updates of `coarse`, of which the last comes in the middle of the training."""
+    updates = math.ceil(math.log(keep) / math.log(1 - 0.2 + 0.2 * 0.2))  # dropped, and grown of those
+    return {"every_epochs": epochs / 2 / updates, "until": 0.5 + 0.25 / updates}
 
 
 def _used(dynamic: dict[str, Any]) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class LossPart(_Part):
 
 SCHEDULED = {
     "fine": ("every_steps", "drop", "until", "drop_by"),
-    "coarse": ("every_epochs", "drop", "regrow", "drop_by"),
+    "coarse": ("every_epochs", "drop", "regrow", "until", "drop_by"),
     "one-shot": ("every_epochs", "drop_by"),
     "static": (),
 }
@@ -151,8 +151,8 @@ class DynamicPart(_Part):
     """Fraction of the active connections that an update drops; None: 0.3 of `fine`, which falls, 0.2 of `coarse`."""
     regrow: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Of `coarse`: fraction of the dropped that is grown."""
-    until: Annotated[float, Field(gt=0, le=1)] = 0.75
-    """Of `fine`: part of the training after which nothing changes."""
+    until: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Of `fine` and `coarse`: part of the training after which nothing changes; None: 0.75 of `fine`, or all."""
     drop_by: Literal["magnitude", "gradient"] = "magnitude"
     """Whose lowest are dropped; grown is where the gradient is largest."""
     distribution: Literal["uniform", "erdos-renyi-kernel"] = "erdos-renyi-kernel"

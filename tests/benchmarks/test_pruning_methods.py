@@ -64,6 +64,8 @@ def test_every_method_is_trained_alike_whatever_the_recipe_says_of_weights_teach
     }
     assert dynamic["coarse"].every_epochs == 2
     assert script.recipe_of(base, "rigl-2:4", 0.5, 8, 3).prune.dynamic.pattern == "2:4"
+    gradual = script.recipe_of(base, "gradual", 0.2, 20, 3).prune.dynamic  # 0.84^10 = 0.175
+    assert (gradual.schedule, gradual.every_epochs, gradual.until) == ("coarse", 1.0, 0.525)
 
 
 def test_another_member_of_the_family_is_trained_as_long(script):

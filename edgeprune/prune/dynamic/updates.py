@@ -18,7 +18,9 @@ class Updates:
     - `fine`: sparse from the beginning. At every update t a fraction a/2 (1 + cos(pi t / T)) of the active connections
       is dropped, and as many are grown (Evci et al., "Rigging the Lottery", ICML 2020, section 3).
     - `coarse`: dense at first. At every update a fraction is dropped, and a fraction of the dropped grown again, until
-      the sparsity asked for is reached; from then on as many are grown as are dropped.
+      the sparsity asked for is reached; from then on as many are grown as are dropped. Where it ends as soon as that is
+      reached, it is gradual pruning with regrowth (Liu et al., "Sparse Training via Boosting Pruning Plasticity with
+      Neuroregeneration", NeurIPS 2021).
     - `one-shot`: dense at first, then once and for all sparse.
     - `static`: sparse from the beginning, and always the same.
     """
@@ -32,15 +34,15 @@ class Updates:
     """Fraction of the active connections that is dropped, of `fine` at first."""
     regrow: float = 0.2
     """Of `coarse`: fraction of the dropped that is grown."""
-    until: float = 0.75
-    """Of `fine`: the part of the training after which nothing changes, T."""
+    until: float | None = None
+    """Of `fine` and `coarse`: the part of the training after which nothing changes, T; None: 0.75 of `fine`, or all."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise ConfigError(f"updates every {self.every} steps: the interval must be 1 or more")
-        if not 0 < self.drop < 1 or not 0 <= self.regrow < 1 or not 0 < self.until <= 1:
+        if not 0 < self.drop < 1 or not 0 <= self.regrow < 1 or not 0 < self._until <= 1:
             raise ConfigError(f"updates: fractions lie between 0 and 1: drop {self.drop:g}, regrow {self.regrow:g},"
-                              f" until {self.until:g}")  # fmt: skip
+                              f" until {self._until:g}")  # fmt: skip
         if self.kind != "static" and self.every >= self._end:
             raise ConfigError(
                 f"updates every {self.every} steps do not fit into {self._end} steps of training: train longer, or"
@@ -87,8 +89,12 @@ class Updates:
             )
 
     @property
+    def _until(self) -> float:
+        return (0.75 if self.kind == "fine" else 1.0) if self.until is None else self.until
+
+    @property
     def _end(self) -> int:
-        return round(self.until * self.steps) if self.kind == "fine" else self.steps
+        return round(self._until * self.steps)
 
     def _number(self, step: int) -> int:
-        return min(step, self.steps - 1) // self.every
+        return min(step, self._end - 1) // self.every

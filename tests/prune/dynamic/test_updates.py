@@ -38,6 +38,16 @@ def test_once_it_is_there_the_coarse_one_grows_what_it_drops():
     assert updates.dropped(800, 500, 500) == 100
 
 
+def test_a_coarse_one_may_end_where_the_sparsity_is_reached():
+    updates = Updates("coarse", 1000, every=50, drop=0.2, regrow=0.2, until=0.51)
+    assert due(updates) == [*range(50, 501, 50)]
+    updates.check(0.8)
+    assert updates.active(450, 0.8) == pytest.approx(0.84**9)
+    assert [updates.active(step, 0.8) for step in (500, 501, 999)] == pytest.approx([0.2] * 3)
+    with pytest.raises(ConfigError, match=r"sparsity 0\.9 cannot be reached in 10 updates"):
+        updates.check(0.9)
+
+
 def test_one_shot_is_due_once_and_static_never():
     assert due(Updates("one-shot", 100, every=30)) == [30]
     assert [Updates("one-shot", 100, every=30).active(step, 0.9) for step in (29, 30)] == pytest.approx([1, 0.1])
