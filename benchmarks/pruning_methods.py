@@ -75,7 +75,7 @@ def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) ->
         if how["pruner"] == "dynamic":
             merged = {"dynamic": _used(merged["dynamic"])}
         if method == "gradual":
-            merged["dynamic"] |= _reached_at_half(keep, epochs)
+            merged["dynamic"] |= _reached_at_half(DynamicPart(**merged["dynamic"]), keep, epochs)
         if how["pruner"] == "rl":  # as many decisions as in the episodes that it learns in
             merged["rl"]["every_epochs"] = epochs / base.prune.rl.episode_epochs
         budget = {} if method in WITHOUT_FRACTION else {"keep": keep}
@@ -85,9 +85,10 @@ def recipe_of(base: Recipe, method: str, keep: float, epochs: int, seed: int) ->
     return base.model_copy(update={"model": model, "weights": None, "prune": prune, "seed": seed, "train": part})
 
 
-def _reached_at_half(keep: float, epochs: int) -> dict[str, Any]:
+def _reached_at_half(how: DynamicPart, keep: float, epochs: int) -> dict[str, Any]:
     """Updates of `coarse`, of which the last comes in the middle of the training."""
-    updates = math.ceil(math.log(keep) / math.log(1 - 0.2 + 0.2 * 0.2))  # dropped, and grown of those
+    drop = how.drop or 0.2  # as the recipe has it
+    updates = math.ceil(math.log(keep) / math.log(1 - drop + drop * how.regrow))
     return {"every_epochs": epochs / 2 / updates, "until": 0.5 + 0.25 / updates}
 
 
@@ -195,8 +196,14 @@ def _score(row: dict[str, Any]) -> float:
 def _interval(values: list[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:+.2f}" if values else ""
-    low, high = t.interval(0.95, len(values) - 1, mean(values), stdev(values) / math.sqrt(len(values)))
+    low, high = interval_of_mean(values)
     return f"{mean(values):+.2f} [{low:.2f}, {high:.2f}]"
+
+
+def interval_of_mean(values: list[float]) -> tuple[float, float]:
+    """Student's at 95 %, of two values or more."""
+    low, high = t.interval(0.95, len(values) - 1, mean(values), stdev(values) / math.sqrt(len(values)))
+    return float(low), float(high)
 
 
 def _mean_known(rows: list[dict[str, Any]], name: str, digits: int) -> str:

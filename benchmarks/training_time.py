@@ -9,13 +9,13 @@ counted, not the wall's, with the pruner's own. A line of JSON for each seed, th
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
-from statistics import mean, stdev
+from statistics import mean
 from time import process_time
 
 import click
-from scipy.stats import t
+import torch
+from pruning_methods import interval_of_mean
 
 from edgeprune.api import recipe_with, stage_cache
 from edgeprune.pipeline import network, pruners
@@ -33,9 +33,9 @@ def training(job: Job, made: list[Pruner] | None) -> Iterator[Epoch]:
     """Of the network as it is drawn; the pruner is put into `made`, without which there is none."""
     part, model = job.recipe.train, network.drawn(job)
 
-    def begin(*given: object) -> Pruner:
+    def begin(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Pruner:
         assert made is not None
-        made.append(pruners.in_training(job, given[0], network.example(job, model), *given[1:]))  # type: ignore[arg-type]
+        made.append(pruners.in_training(job, model, network.example(job, model), optimizer, steps))
         return made[0]
 
     return fit(
@@ -50,12 +50,6 @@ def training(job: Job, made: list[Pruner] | None) -> Iterator[Epoch]:
     )
 
 
-def timed(epochs: Iterator[Epoch]) -> float | None:
-    """Seconds of the processor that the next one takes; None behind the last."""
-    start = process_time()
-    return None if next(epochs, None) is None else process_time() - start
-
-
 def by_turns(job: Job) -> dict[str, object]:
     """Of both trainings of one seed, whole."""
     made: list[Pruner] = []
@@ -63,9 +57,9 @@ def by_turns(job: Job) -> dict[str, object]:
     took = {name: list[float]() for name in both}
     for epoch in range(job.recipe.train.after_pruning):
         for name in sorted(both, reverse=epoch % 2 == 1):  # neither is always the first
-            seconds = timed(both[name])
-            assert seconds is not None
-            took[name].append(seconds)
+            start = process_time()
+            next(both[name])
+            took[name].append(process_time() - start)
     report = made[0].report
     return {
         "seed": job.recipe.seed,
@@ -94,8 +88,7 @@ def main(recipe: str, epochs: int, seeds: str) -> None:
         shares.append(found["time"])
     told = f"{mean(shares):.3f}"
     if len(shares) > 1:
-        low, high = t.interval(0.95, len(shares) - 1, mean(shares), stdev(shares) / math.sqrt(len(shares)))
-        told += f" [{low:.3f}, {high:.3f}]"
+        told += " [{:.3f}, {:.3f}]".format(*interval_of_mean(shares))
     click.echo(f"of the time of the dense training: {told}")
 
 

@@ -289,6 +289,26 @@ def gives_probability(job: Job, model: torch.nn.Module) -> bool:
     return any(one.numel() == 2 and is_probability(one) for one in answers.values())
 
 
+def factory(job: Job) -> dict[str, Any]:
+    """What the weights are drawn by: the model, its source, and what it is given."""
+    return {"model": job.recipe.model, "source": source_hash(job.recipe.model), **job.arguments}
+
+
+def drawn(job: Job) -> torch.nn.Module:
+    """The dense network with random weights that the seed alone decides, or those it comes with."""
+    torch.manual_seed(job.recipe.seed)
+    return build(job.recipe.model, job.arguments)
+
+
+def example(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """One sample of what the network takes: of images zeros, of anything else, which may hold numbers, a real one."""
+    inputs = inputs_of(model, job.specs)
+    if isinstance(job.splits.preprocess, Pixels):
+        return {spec.name: torch.zeros(spec.fixed()) for spec in inputs}
+    given = feeds(inputs, job.tensors("calibrate", 1), job.splits.info.name)
+    return {name: torch.from_numpy(array) for name, array in given.items()}
+
+
 def _is_trained_here(job: Job) -> bool:
     return job.recipe.weights is None and not job.untrained and not is_pretrained(job.recipe.model)
 
@@ -364,26 +384,6 @@ def _loaded(job: Job, trained: Stage) -> torch.nn.Module:
     model = drawn(job)
     load_weights(model, trained.folder / DENSE)
     return model
-
-
-def example(job: Job, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """One sample of what the network takes: of images zeros, of anything else, which may hold numbers, a real one."""
-    inputs = inputs_of(model, job.specs)
-    if isinstance(job.splits.preprocess, Pixels):
-        return {spec.name: torch.zeros(spec.fixed()) for spec in inputs}
-    given = feeds(inputs, job.tensors("calibrate", 1), job.splits.info.name)
-    return {name: torch.from_numpy(array) for name, array in given.items()}
-
-
-def factory(job: Job) -> dict[str, Any]:
-    """What the weights are drawn by: the model, its source, and what it is given."""
-    return {"model": job.recipe.model, "source": source_hash(job.recipe.model), **job.arguments}
-
-
-def drawn(job: Job) -> torch.nn.Module:
-    """The dense network with random weights that the seed alone decides, or those it comes with."""
-    torch.manual_seed(job.recipe.seed)
-    return build(job.recipe.model, job.arguments)
 
 
 def _write_dense(model: torch.nn.Module, folder: Path) -> None:

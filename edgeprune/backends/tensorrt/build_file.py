@@ -78,13 +78,8 @@ def read_build(path: Path) -> Build:
             name: Shapes(*(_sizes(one[bound]) for bound in ("min", "opt", "max"))) for name, one in profile.items()
         }
         since, below, builder = raw["tensorrt"]["from"], raw["tensorrt"]["below"], dict(raw["builder"])
-        (
-            numbers(since),
-            numbers(below),
-            builder["profiling_verbosity"].upper(),
-            builder["tf32"],
-            builder["sparse_weights"],
-        )
+        numbers(since), numbers(below), builder["profiling_verbosity"].upper()
+        _answers(builder["tf32"], builder["sparse_weights"])
         return Build(path, since, below, str(raw["unproven"]), shapes, builder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptError(f"{path}: no build file that can be read ({type(error).__name__}): compile again") from error
@@ -100,6 +95,11 @@ def numbers(version: str) -> tuple[int, int]:
     if found is None:
         raise ValueError(f"{version!r} is no version")
     return int(found[1]), int(found[2])
+
+
+def _answers(*given: Any) -> None:
+    if not all(isinstance(one, bool) for one in given):
+        raise ValueError("what is asked of the builder is true or false")
 
 
 def _sizes(given: list[Any]) -> Sizes:

@@ -58,6 +58,7 @@ def test_a_file_edited_by_hand_is_refused_in_one_line(build):
         {"builder": None},
         {"builder": right["builder"] | {"profiling_verbosity": 3}},
         {"builder": {"profiling_verbosity": "detailed"}},
+        {"builder": right["builder"] | {"sparse_weights": "yes"}},
         {"builder": {"profiling_verbosity": "detailed", "tf32": False}},
     ]
     for change in bad:

@@ -40,6 +40,7 @@ def test_it_is_read_again_as_it_was_written(policy, tmp_path):
 @pytest.mark.parametrize(
     ("architecture", "told"),
     [
+        (ARCHITECTURE | {"conv2": (32, 32, 3, 3)}, "weights of conv2 were 64x32x3x3, and are 32x32x3x3"),
         (ARCHITECTURE | {"conv1": (32, 1, 3, 3)}, "weights of conv1 were 32x3x3x3, and are 32x1x3x3"),
         (ARCHITECTURE | {"dense2": (10, 128)}, "layer dense2 is in one of them only"),
     ],
