@@ -24,6 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edgeprune.api import job_with
+from edgeprune.cli.program import Program
 from edgeprune.pipeline import artifact, network, priced
 from edgeprune.pipeline.agent import LEARNING
 from edgeprune.pipeline.job import Job
@@ -83,7 +84,7 @@ def draw(curves: Mapping[str, Curve], file: Path) -> None:
         figure.savefig(file)
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("recipe")
 @click.option("--seed", type=int, default=None)
 @click.option(

@@ -16,6 +16,7 @@ from time import perf_counter
 import click
 
 from edgeprune.bundle import CORE, open_bundle
+from edgeprune.cli.program import Program
 from edgeprune.file_hash import sha256_of
 from edgeprune.metrics import Interval, order_statistic_interval
 
@@ -53,7 +54,7 @@ def _ms(work: Callable[[], object]) -> float:
     return (perf_counter() - begin) * 1e3
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--turns", default=51, show_default=True, type=click.IntRange(min=6))
 def main(bundles: tuple[Path, ...], turns: int) -> None:

@@ -23,6 +23,7 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from edgeprune.bundle import open_bundle
 from edgeprune.cache import StageCache
+from edgeprune.cli.program import Program
 from edgeprune.data.datasets import KNOWN, ROOT_VARIABLE
 from edgeprune.errors import EdgePruneError
 from edgeprune.models.zoo import ZOO
@@ -134,7 +135,7 @@ def reason(error: EdgePruneError, model: str, data: str) -> str:
     return text
 
 
-@click.command()
+@click.command(cls=Program)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The Markdown page.")
 @click.option("--state", type=click.Path(path_type=Path), default=Path("build/compile_table.json"), show_default=True)
 @click.option("--model", "models", multiple=True, type=click.Choice(sorted(ZOO)), help="Repeat for more.  [all]")

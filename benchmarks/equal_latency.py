@@ -28,6 +28,7 @@ from rich.table import Table
 
 from edgeprune.api import predict
 from edgeprune.bundle import Bundle, Core, open_bundle, seal
+from edgeprune.cli.program import Program
 from edgeprune.errors import DataError
 from edgeprune.interleaved.run import measure
 from edgeprune.interleaved.settings import Settings
@@ -176,7 +177,7 @@ def _in_points(one: Interval) -> str:
     return f"{100 * one.estimate:.2f} [{100 * one.low:.2f}, {100 * one.high:.2f}]"
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("candidates", nargs=-1, required=True, metavar="BUNDLE[,BUNDLE]...")
 @click.option(
     "--line",

@@ -26,6 +26,7 @@ from pydantic import TypeAdapter
 from rich.console import Console
 
 from edgeprune.bundle import Bundle, Variant, open_bundle
+from edgeprune.cli.program import Program
 from edgeprune.measure.latency import time_runs
 from edgeprune.measure.loadgen import drive
 from edgeprune.metrics import Interval, order_statistic_interval
@@ -240,7 +241,7 @@ def _now(times: list[float]) -> None:
     times.append(1e3 * time.perf_counter())
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--variant", multiple=True, default=("ort-fp32", "openvino-fp32"), show_default=True)
 @click.option("--restarts", default=12, show_default=True)

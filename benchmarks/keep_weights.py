@@ -17,6 +17,7 @@ import click
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from edgeprune.cli.program import Program
 from edgeprune.file_hash import sha256_of
 from edgeprune.recipe import Recipe, read_yaml
 from edgeprune.shipped import find
@@ -32,7 +33,7 @@ Floats are stored in 16 bits; the numbers in the tables are those of these very 
 """
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("weights", type=click.Path(path_type=Path, exists=True))
 @click.option("--recipe", required=True, help="The shipped recipe that they were trained by.")
 @click.option("--seed", type=int, help="Another than the recipe's, which the name then ends in.")

@@ -19,6 +19,7 @@ import onnx
 from rich.console import Console
 
 from edgeprune.bundle import Bundle, LayerPlan, Task, Variant, seal
+from edgeprune.cli.program import Program
 from edgeprune.pipeline.compare import Comparison, compare
 from edgeprune.recipe import Recipe
 from edgeprune.shipped import find
@@ -82,7 +83,7 @@ def told(one: Comparison) -> str:
     return f"{name}: {ratio.estimate:.4f} [{ratio.low:.4f}, {ratio.high:.4f}], noise {one.noise:.4f}: {one.verdict}"
 
 
-@click.command()
+@click.command(cls=Program)
 @click.option("--same", default=20, show_default=True, help="Comparisons of the network with itself.")
 @click.option("--slower", default=10, show_default=True, help="Comparisons with the one that has more to do.")
 def main(same: int, slower: int) -> None:

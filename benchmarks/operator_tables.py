@@ -20,6 +20,7 @@ from rich.console import Console
 
 from edgeprune.bundle import CORE, Bundle, open_bundle
 from edgeprune.cache import StageCache
+from edgeprune.cli.program import Program
 from edgeprune.graph.load import read_onnx
 from edgeprune.latency_table import FILE, Entry, LatencyTable, Prediction, read_table
 from edgeprune.pipeline import assemble
@@ -108,7 +109,7 @@ def shown(found: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-@click.command()
+@click.command(cls=Program)
 @click.option("--learn", multiple=True, default=LEARN, show_default=True)
 @click.option("--predict", "foretold", multiple=True, default=PREDICT, show_default=True)
 @click.option("--each-left-out", is_flag=True, help="Foretell each of them from all others.")

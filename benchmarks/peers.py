@@ -33,6 +33,7 @@ from rich.table import Table
 
 from edgeprune.bundle import Bundle, Core, Variant, open_bundle, seal
 from edgeprune.choose import choose_default
+from edgeprune.cli.program import Program
 from edgeprune.data.preprocess import feeds, read_preprocess
 from edgeprune.data.splits import Splits, resolve_splits
 from edgeprune.interleaved.run import measure
@@ -201,7 +202,7 @@ def _shown(found: list[Ratio], failed: Mapping[str, str]) -> Table:
     return table
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("path", metavar="BUNDLE", type=click.Path(path_type=Path, exists=True))
 @click.option("--nncf", type=click.Path(path_type=Path, exists=True), help="An interpreter that has NNCF.")
 @click.option(

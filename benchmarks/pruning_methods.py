@@ -27,6 +27,7 @@ import click
 from scipy.stats import t
 
 from edgeprune.api import recipe_with, stage_cache
+from edgeprune.cli.program import Program
 from edgeprune.pipeline import artifact, network
 from edgeprune.pipeline.compile import compile_bundle, prepare, pruned_network
 from edgeprune.recipe import SCHEDULED, DynamicPart, LossPart, PrunePart, Recipe, RlPart
@@ -212,7 +213,7 @@ def _mean_known(rows: list[dict[str, Any]], name: str, digits: int) -> str:
     return f"{mean(told):.{digits}f}" if told else ""
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("recipe")
 @click.option(
     "--methods", default="dense,taylor,loss", show_default=True, help=f"Of {', '.join(METHODS)}, dense:MODEL."

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from edgeprune.api import recipe_with
 from edgeprune.cache import StageCache
+from edgeprune.cli.program import Program
 from edgeprune.data.preprocess import feeds
 from edgeprune.graph.load import read_onnx
 from edgeprune.graph.specs import tensor_specs
@@ -92,7 +93,7 @@ def enlarged(recipe: str, samples: int) -> Recipe:
     return given.model_copy(update={"data": given.data.model_copy(update={"calibrate": more})})
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("recipe")
 @click.option("--nncf", required=True, type=click.Path(path_type=Path, exists=True), help="An interpreter that has it.")
 @click.option("--samples", default=300, show_default=True)

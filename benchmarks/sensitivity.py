@@ -35,6 +35,7 @@ from torch import nn
 from edgeprune.api import stage_cache
 from edgeprune.backends import LOAD
 from edgeprune.bundle import open_bundle
+from edgeprune.cli.program import Program
 from edgeprune.data.preprocess import feeds
 from edgeprune.data.splits import resolve_splits
 from edgeprune.export.to_onnx import export
@@ -169,7 +170,7 @@ def _shown(found: Mapping[str, Mapping[str, Interval]], predicted: Mapping[str, 
     return table
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("path", metavar="RECIPE|BUNDLE", type=click.Path(path_type=Path, exists=True))
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="In place of the recipe's.")
 @click.option("--samples", default=512, show_default=True, help="Calibration samples at most.")

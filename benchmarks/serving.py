@@ -31,6 +31,7 @@ from rich.table import Table
 from edgeprune.api import load
 from edgeprune.backends.backend import Feeds, Runner
 from edgeprune.bundle import Bundle, open_bundle
+from edgeprune.cli.program import Program
 from edgeprune.judge import QUESTIONS, Judge
 from edgeprune.measure.latency import time_runs
 from edgeprune.pipeline.measure import evaluation, same_splits
@@ -233,7 +234,7 @@ def unmet(results: Sequence[dict[str, Any]], hold: int) -> list[str]:
     return texts
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench_results/serving"), show_default=True)
 @click.option("--trace", "traces", multiple=True, type=click.Choice(list(GENERATED)), help="Repeat for more.  [all]")

@@ -29,6 +29,7 @@ from edgeprune.backends.tensorrt.layers import as_node
 from edgeprune.backends.tensorrt.profile import effective
 from edgeprune.bundle import Bundle, Variant, open_bundle
 from edgeprune.cache import StageCache
+from edgeprune.cli.program import Program
 from edgeprune.errors import EdgePruneError, MissingError
 from edgeprune.models.zoo import ZOO
 from edgeprune.pipeline import assemble
@@ -144,7 +145,7 @@ another product than the TensorRT of a board, it times no kernels, and nothing h
 """
 
 
-@click.command()
+@click.command(cls=Program)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The Markdown page.")
 @click.option("--target", default="jetson-orin-nano", show_default=True)
 @click.option("--model", "models", multiple=True, type=click.Choice(sorted(ZOO)), help="Repeat for more.  [all]")

@@ -18,6 +18,7 @@ import torch
 from pruning_methods import interval_of_mean
 
 from edgeprune.api import recipe_with, stage_cache
+from edgeprune.cli.program import Program
 from edgeprune.pipeline import network, pruners
 from edgeprune.pipeline.compile import prepare
 from edgeprune.pipeline.job import Job
@@ -70,7 +71,7 @@ def by_turns(job: Job) -> dict[str, object]:
     }
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("recipe")
 @click.option("--epochs", default=8, show_default=True)
 @click.option("--seeds", default="0,1,2", show_default=True)

@@ -19,6 +19,7 @@ from edgeprune.backends import BUILD, LOAD
 from edgeprune.backends.tensorrt import trtexec
 from edgeprune.backends.tensorrt.build_file import read_build
 from edgeprune.bundle import open_bundle
+from edgeprune.cli.program import Program
 from edgeprune.errors import EdgePruneError
 from edgeprune.measure.latency import time_runs, warm_up
 from edgeprune.registry import resolve
@@ -26,7 +27,7 @@ from edgeprune.registry import resolve
 SLOWEST = 10
 
 
-@click.command()
+@click.command(cls=Program)
 @click.argument("root", metavar="BUNDLE", type=click.Path(path_type=Path))
 @click.option("--variant", default="tensorrt-int8", show_default=True)
 @click.option("--seconds", default=3.0, show_default=True)

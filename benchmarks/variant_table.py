@@ -29,6 +29,7 @@ from tensorrt_layers import compiled, compiler
 from edgeprune.backends import EFFECTIVE, LOAD
 from edgeprune.bundle import Bundle, Variant, open_bundle
 from edgeprune.cache import RECORD, StageCache
+from edgeprune.cli.program import Program
 from edgeprune.errors import EdgePruneError, MissingError
 from edgeprune.models.zoo import ZOO
 from edgeprune.pipeline import assemble
@@ -165,7 +166,7 @@ def _installed() -> Any | None:
         return None
 
 
-@click.command()
+@click.command(cls=Program)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The Markdown page.")
 @click.option("--state", type=click.Path(path_type=Path), default=Path("build/variant_table.json"), show_default=True)
 @click.option("--model", "models", multiple=True, type=click.Choice(sorted(ZOO)), help="Repeat for more.  [all]")
