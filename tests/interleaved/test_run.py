@@ -139,6 +139,7 @@ def loaded(name, **given):
     return replace(QUICK, restarts=6, seconds=0.05, scenario=scenario, queries=64, judged=False)
 
 
+@pytest.mark.system
 def test_a_scenario_is_named_and_its_variants_compared_under_it(bundle_of):
     pytest.importorskip("mlperf_loadgen", reason="LoadGen has no wheel here")
     bundle = bundle_of(("baseline", "ort", "slow"), ("fast", "ort", "float"))
