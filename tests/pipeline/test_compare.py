@@ -69,6 +69,7 @@ def test_a_program_beside_one_that_does_four_times_the_work_is_faster_for_sure(b
     assert all(len(one.samples_ms) == QUICK.restarts for one in found.measurements)
 
 
+@pytest.mark.system
 def test_a_bundle_takes_part_as_it_is_and_stays_so(bundle_of, tmp_path):
     one, brief = bundle_of("one", 64), replace(QUICK, seconds=0.02)
     compare(one, one.core.baseline, one, one.core.baseline, noise_root=tmp_path, settings=brief)
