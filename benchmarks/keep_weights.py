@@ -15,9 +15,11 @@ from pathlib import Path
 
 import click
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from edgeprune.cli.program import Program
+from edgeprune.errors import CorruptError
 from edgeprune.file_hash import sha256_of
 from edgeprune.recipe import Recipe, read_yaml
 from edgeprune.shipped import find
@@ -45,15 +47,18 @@ def main(weights: Path, recipe: str, seed: int | None, scored: str) -> None:
     name, asked = recipe + other, recipe + (other and f" --seed {seed}")
     if pruned := weights.is_dir():
         kept, command = FOLDER / name / "pruned.safetensors", f"edgeprune prune --recipe {asked} --out {name}"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(weights / "architecture.json", kept.with_name("architecture.json"))
-        weights /= kept.name
+        architecture, weights = weights / "architecture.json", weights / kept.name
     else:
         kept = FOLDER / f"{name}.safetensors"
         command = f"edgeprune train --recipe {asked} --out {kept.name}"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    arrays = load_file(weights)
+    try:
+        arrays = load_file(weights)
+    except SafetensorError as error:
+        raise CorruptError(f"{weights}: truncated, damaged or not safetensors ({error})") from error
+    kept.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: x.astype(np.float16) if x.dtype == np.float32 else x for name, x in arrays.items()}, kept)
+    if pruned:
+        shutil.copyfile(architecture, kept.with_name(architecture.name))
     readme = FOLDER / "README.md"
     lines = readme.read_text(encoding="utf-8").splitlines() if readme.is_file() else []
     rows = {found[1]: line for line in lines if (found := re.match(r"\| `([^`]+)`", line))}
